@@ -1,0 +1,14 @@
+"""Distil better with teachers that keep the differences inside a class: a plugin for mdistiller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def register(verbose: bool = True) -> Any:
+    """Fill the host's registries with what this plugin adds; see `mdistiller_icc.plugin.register`."""
+    from mdistiller_icc.plugin import register  # here, so that importing the package does not import torch
+
+    return register(verbose)
