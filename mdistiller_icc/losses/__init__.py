@@ -1,0 +1,1 @@
+"""Losses: pure functions of tensors, one to a file, built on torch alone."""
