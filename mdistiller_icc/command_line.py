@@ -1,0 +1,43 @@
+"""The arguments our command lines share, all of them mdistiller's but ``--seed``, ``--device`` and ``--overwrite``."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def training_parser(description: str) -> argparse.ArgumentParser:
+    """The parser of ``tools/train.py`` and ``tools/train_teacher.py``."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="KEY VALUE pairs override the file, e.g. SOLVER.EPOCHS 2 DATASET.FRACTION 0.05",
+    )
+    parser.add_argument("--cfg", default=None, metavar="FILE", help="YAML file in mdistiller's schema")
+    parser.add_argument("--resume", action="store_true", help="go on with this run where it stopped")
+    parser.add_argument("--overwrite", action="store_true", help="start this run again even if it is there")
+    parser.add_argument("--seed", type=int, default=None, help="seed, named in the run and the teacher (default: 0)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, …")
+    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides")
+    return parser
+
+
+def train(description: str, role: str) -> int:
+    """Parse the command line, make one run of the given role and print how well it does."""
+    arguments = training_parser(description).parse_args()
+    from mdistiller_icc.run import configure, run  # after parsing: importing torch takes a second, --help must not
+
+    cfg = configure(arguments.cfg, arguments.options, arguments.seed)
+    record = run(
+        cfg, role, options=arguments.options, device=arguments.device,
+        resume=arguments.resume, overwrite=arguments.overwrite,
+    )  # fmt: skip
+    top1 = record["top1"]
+    shown = {
+        "last epoch": top1["last"],
+        "mean of last 10": top1["mean_last_10"],
+        f"best test epoch ({record['best_epoch']})": top1["best_test"],
+        "held-out choice": top1["heldout_selected"],
+    }
+    figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
+    print(f"test top-1: {figures}")
+    print(f"run: {cfg.LOG.PREFIX}/{record['project']}/{record['name']}")
+    return 0

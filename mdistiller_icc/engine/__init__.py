@@ -1,0 +1,1 @@
+"""One trainer for every method: device, precision, resume, logs, records."""

@@ -1,0 +1,66 @@
+"""What a run leaves for people and their tools: worklog.txt, TensorBoard, and wandb for those who turn it on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from yacs.config import CfgNode
+
+from mdistiller_icc.errors import UserError
+
+RULE = "-" * 25
+# mdistiller's names, which its users' scripts look for
+WORKLOG = {"test_acc": "test_top1", "test_acc_top5": "test_top5", "train_acc": "train_top1"}
+
+
+class Logs:
+    """Writes every epoch's figures to all the logs of a run.
+
+    Args:
+        folder: the run's folder.
+        cfg: reads ``LOG.WANDB`` and ``EXPERIMENT``.
+
+    Raises:
+        UserError: wandb is turned on and not installed.
+    """
+
+    def __init__(self, folder: Path, cfg: CfgNode) -> None:
+        self.worklog = folder / "worklog.txt"
+        self.tensorboard = SummaryWriter(str(folder / "train.events"))
+        self.wandb: Any = None
+        if cfg.LOG.WANDB:
+            try:
+                import wandb
+            except ImportError:
+                raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)") from None
+            self.wandb = wandb.init(
+                project=cfg.EXPERIMENT.PROJECT, name=folder.name, tags=cfg.EXPERIMENT.TAG.split(","), dir=str(folder)
+            )
+
+    def epoch(self, metrics: dict[str, Any]) -> None:
+        figures = {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
+        for mdistillers, ours in WORKLOG.items():
+            if ours in figures:
+                figures[mdistillers] = figures.pop(ours)
+        epoch = figures.pop("epoch")
+        for key, value in figures.items():
+            self.tensorboard.add_scalar(key, value, epoch)
+        self.tensorboard.flush()
+        if self.wandb is not None:
+            self.wandb.log(figures, step=epoch)
+        lines = [f"{key}: {value:.6g}" for key, value in figures.items()]
+        self._write("\n".join([RULE, f"epoch: {epoch}", *lines, RULE]) + "\n")
+
+    def best(self, top1: float) -> None:
+        self._write(f"best_acc\t{top1:.2f}\n")
+
+    def close(self) -> None:
+        self.tensorboard.close()
+        if self.wandb is not None:
+            self.wandb.finish()
+
+    def _write(self, text: str) -> None:
+        with open(self.worklog, "a", encoding="utf-8") as file:
+            file.write(text)

@@ -1,0 +1,44 @@
+"""The compute precision of a run."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from mdistiller_icc.errors import UserError, nearest
+
+PRECISIONS = ("fp32", "bf16", "auto")
+
+
+def resolve(precision: str, device: torch.device) -> str:
+    """Turn ``SOLVER.PRECISION`` into ``fp32`` or ``bf16``; ``auto`` is bf16 where the hardware multiplies it.
+
+    Raises:
+        UserError: no such precision.
+    """
+    if precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise UserError(f"SOLVER.PRECISION is one of {known}, not '{precision}'{nearest(precision, PRECISIONS)}")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and _cpu_multiplies_bf16() else "fp32"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    if platform.machine() == "arm64":  # Apple's processors
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return any(f" {flag}" in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """The region in which networks run; losses leave it for float32 by themselves."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

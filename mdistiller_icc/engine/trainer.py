@@ -1,0 +1,266 @@
+"""The training loop, the same for every method."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mdistiller_icc.engine import precision
+from mdistiller_icc.engine.evaluate import Accuracy, correct, evaluate
+from mdistiller_icc.engine.logs import Logs
+from mdistiller_icc.engine.progress import Bar, Progress
+from mdistiller_icc.engine.run_folder import RunFolder
+from mdistiller_icc.engine.schedule import learning_rate
+from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.teachers import checkpoint
+
+BATCH = ("image", "target", "index", "contrastive_index")
+
+
+class Trainer:
+    """Trains a distiller's student, epoch by epoch; mdistiller's trainer interface, with more to say.
+
+    A distiller may have ``attach(train_loader)``, called once before training, and ``diagnostics()``, whose
+    figures are logged each epoch. Checkpoints hold everything but the teacher, at epoch ends; a run that was
+    stopped in an epoch repeats it from its start, with the same batches.
+
+    Args:
+        experiment_name: the run's name.
+        distiller: the method around its student, with mdistiller's interface; may be wrapped in DataParallel.
+        train_loader: yields ``(image, target, index[, contrastive_index])``.
+        val_loader: the test images, yields ``(image, target)``.
+        cfg: reads ``SOLVER``, ``LOG`` and ``EXPERIMENT``.
+        holdout_loader: images kept apart from training, like ``val_loader``.
+        progress: shows a person how far it is; a bar by default.
+    """
+
+    def __init__(
+        self,
+        experiment_name: str,
+        distiller: nn.Module,
+        train_loader: Any,
+        val_loader: Any,
+        cfg: CfgNode,
+        *,
+        holdout_loader: Any = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.cfg = cfg
+        self.title = experiment_name
+        self.folder = RunFolder(cfg, experiment_name)
+        self.distiller = getattr(distiller, "module", distiller)
+        self.train_loader, self.val_loader, self.holdout_loader = train_loader, val_loader, holdout_loader
+        self.device = next(self.distiller.parameters()).device
+        self.precision = precision.resolve(cfg.SOLVER.PRECISION, self.device)
+        self.progress = progress or Bar()
+        if hasattr(self.distiller, "attach"):
+            self.distiller.attach(train_loader)
+            self.distiller.to(self.device)
+        self.optimizer = self.init_optimizer(cfg)
+        self.history: list[dict[str, Any]] = []
+        self.best_acc = -1.0
+        self.on_epoch: Callable[[], None] = lambda: None
+
+    def init_optimizer(self, cfg: CfgNode) -> torch.optim.Optimizer:
+        """The optimiser ``SOLVER.TYPE`` names, over everything learnable."""
+        parameters, solver = self.distiller.get_learnable_parameters(), cfg.SOLVER
+        if solver.TYPE == "SGD":
+            return torch.optim.SGD(parameters, lr=solver.LR, momentum=solver.MOMENTUM, weight_decay=solver.WEIGHT_DECAY)
+        if solver.TYPE == "AdamW":
+            return torch.optim.AdamW(parameters, lr=solver.LR, weight_decay=solver.WEIGHT_DECAY)
+        known = ("SGD", "AdamW")
+        raise UserError(f"SOLVER.TYPE is one of {', '.join(known)}, not '{solver.TYPE}'{nearest(solver.TYPE, known)}")
+
+    def train(self, resume: bool = False, overwrite: bool = False) -> list[dict[str, Any]]:
+        """Train to the last epoch and return the metrics of every epoch.
+
+        Args:
+            resume: go on with the run in the folder, if one is there.
+            overwrite: start again even if one is there.
+        """
+        done = self.load(self.folder.path / "latest") if self.folder.open(resume, overwrite) else 0
+        logs = Logs(self.folder.path, self.cfg)
+        self.progress.start(self.title, self.cfg.SOLVER.EPOCHS, len(self.train_loader), done)
+        try:
+            for epoch in range(done + 1, self.cfg.SOLVER.EPOCHS + 1):
+                metrics = self.train_epoch(epoch)
+                self.history.append(metrics)
+                self.folder.append_metrics(metrics)
+                logs.epoch(metrics)
+                self.save(epoch)
+                self.on_epoch()
+                self.progress.epoch(metrics)
+            logs.best(self.best_acc)
+        finally:
+            self.progress.close()
+            logs.close()
+        return self.history
+
+    def train_epoch(self, epoch: int) -> dict[str, Any]:
+        """One pass over the training images and, when it is due, over the others; returns the epoch's metrics."""
+        lr = learning_rate(epoch, self.cfg.SOLVER)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.train_loader.set_epoch(epoch)
+        self.distiller.train()
+        begun = time.perf_counter()
+        sums: dict[str, Tensor] = {}  # on the device, read once at the end of the epoch
+        hits, count = torch.zeros(2, device=self.device), 0
+        for batch in self.train_loader:
+            inputs = {
+                name: tensor.to(self.device, non_blocking=True) for name, tensor in zip(BATCH, batch, strict=False)
+            }
+            logits, losses = self.step(inputs, epoch)
+            size = len(inputs["target"])
+            with torch.no_grad():
+                for name, loss in losses.items():
+                    sums[name] = sums.get(name, 0.0) + loss.detach().mean().float() * size
+                hits += correct(logits, inputs["target"])
+            count += size
+            self.progress.step()
+        top1, top5 = (hits * (100.0 / count)).tolist()
+        parts = {name: _finite(float(total) / count) for name, total in sums.items()}
+        seconds = time.perf_counter() - begun
+        metrics: dict[str, Any] = {
+            "epoch": epoch,
+            "lr": lr,
+            "train_loss": None if None in parts.values() else sum(parts.values()),
+            **parts,
+            "train_top1": top1,
+            "train_top5": top5,
+            "images_per_second": count / seconds,
+        }
+        if epoch % self.cfg.SOLVER.EVAL_EVERY == 0 or epoch == self.cfg.SOLVER.EPOCHS:
+            test = self.evaluate(self.val_loader)
+            metrics |= {"test_top1": test.top1, "test_top5": test.top5, "test_loss": _finite(test.loss)}
+            if self.holdout_loader is not None:
+                metrics["holdout_top1"] = self.evaluate(self.holdout_loader).top1
+        if hasattr(self.distiller, "diagnostics"):
+            metrics |= {name: _finite(value) for name, value in self.distiller.diagnostics().items()}
+        metrics["seconds"] = time.perf_counter() - begun
+        return metrics
+
+    def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """One optimisation step on one batch; returns the student's logits and the losses."""
+        with precision.autocast(self.precision, self.device):
+            logits, losses = self.distiller(**inputs, epoch=epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(loss.mean() for loss in losses.values()).backward()
+        self.optimizer.step()
+        return logits, losses
+
+    def evaluate(self, loader: Any) -> Accuracy:
+        """The student's accuracy on the images of ``loader``."""
+        self.distiller.eval()
+        return evaluate(lambda image: self.distiller(image=image), loader, self.device, self.precision)
+
+    def save(self, epoch: int) -> None:
+        """Write the checkpoints that are due after ``epoch``, each of them whole at every moment."""
+        top1 = self.history[-1].get("test_top1")
+        improved = top1 is not None and top1 > self.best_acc
+        if improved:
+            self.best_acc = top1
+        model = {k: v for k, v in self.distiller.state_dict().items() if not k.startswith("teacher.")}
+        state = {
+            "epoch": epoch,
+            "model": model,
+            "optimizer": self.optimizer.state_dict(),
+            "best_acc": self.best_acc,
+            "random": _random_state(self.device),
+        }
+        student = {"model": self.distiller.student.state_dict()}
+        suffixes = ["latest"] + ["best"] * improved
+        for suffix in suffixes:
+            checkpoint.save(student, self.folder.path / f"student_{suffix}")
+        if epoch % self.cfg.LOG.SAVE_CHECKPOINT_FREQ == 0:
+            checkpoint.save(student, self.folder.path / f"student_{epoch}")
+            checkpoint.save(state, self.folder.path / f"epoch_{epoch}")
+        for suffix in reversed(suffixes):  # `latest`, which a resumed run trusts, comes last of all
+            checkpoint.save(state, self.folder.path / suffix)
+
+    def load(self, path: Path) -> int:
+        """Take up the state of a checkpoint and return the epoch it was written after.
+
+        Raises:
+            UserError: the checkpoint is damaged or not one of this run.
+        """
+        state = checkpoint.read(path)
+        try:
+            own = self.distiller.state_dict()
+            teacher = {k: v for k, v in own.items() if k.startswith("teacher.")}
+            self.distiller.load_state_dict(state["model"] | teacher)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.best_acc = state["best_acc"]
+            _restore_random_state(state["random"], self.device)
+            epoch = int(state["epoch"])
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            what = str(error).splitlines()[0]
+            raise UserError(f"{path}: not a checkpoint of this run ({type(error).__name__}: {what})") from None
+        self.history = self.folder.metrics(until=epoch)
+        return epoch
+
+
+class DOTTrainer(Trainer):
+    """Distillation-Oriented Trainer (Zhao et al., ICCV 2023): the two losses have momenta of their own."""
+
+    def init_optimizer(self, cfg: CfgNode) -> torch.optim.Optimizer:
+        from mdistiller_icc.builtin.dot import DOT
+
+        solver = cfg.SOLVER
+        return DOT(
+            self.distiller.get_learnable_parameters(),
+            lr=solver.LR,
+            momentum=solver.MOMENTUM - solver.DOT.DELTA,
+            momentum_kd=solver.MOMENTUM + solver.DOT.DELTA,
+            weight_decay=solver.WEIGHT_DECAY,
+        )
+
+    def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        with precision.autocast(self.precision, self.device):
+            logits, losses = self.distiller(**inputs, epoch=epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["loss_kd"].mean().backward(retain_graph=True)
+        self.optimizer.step_kd()
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["loss_ce"].mean().backward()
+        self.optimizer.step()
+        return logits, losses
+
+
+trainer_dict: dict[str, type[Trainer]] = {"base": Trainer, "crd": Trainer, "dot": DOTTrainer, "crd_dot": DOTTrainer}
+"""mdistiller's trainers; ``crd`` differs from ``base`` only in what its loader yields."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator a run may draw from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,108 @@
+"""The benchmark we are plugged into: the real mdistiller where it can be imported, else the built-in host."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from mdistiller_icc import __version__
+from mdistiller_icc.errors import UserError, nearest
+
+NAMES = ("builtin", "mdistiller")
+
+
+@dataclass(frozen=True)
+class Host:
+    """The registries of a host; both hosts have the same ones, and they are plain dictionaries.
+
+    ``cifar_model_dict`` and ``tiny_imagenet_model_dict`` map a name to ``(factory, checkpoint path or None)``,
+    ``imagenet_model_dict`` to ``factory(pretrained=bool)``.
+    """
+
+    name: str
+    version: str
+    path: str
+    CFG: CfgNode
+    distiller_dict: dict[str, Any]
+    trainer_dict: dict[str, Any]
+    cifar_model_dict: dict[str, Any]
+    tiny_imagenet_model_dict: dict[str, Any]
+    imagenet_model_dict: dict[str, Any]
+
+    def models(self, dataset: str) -> dict[str, Any]:
+        """The model dictionary for a data set; the CIFAR networks serve every data set of 32-pixel images."""
+        return {"tiny_imagenet": self.tiny_imagenet_model_dict, "imagenet": self.imagenet_model_dict}.get(
+            dataset, self.cifar_model_dict
+        )
+
+
+@functools.cache
+def get_host() -> Host:
+    """Choose the host once per process and print the choice; ``MDISTILLER_ICC_HOST=builtin|mdistiller`` forces one.
+
+    Raises:
+        UserError: the variable holds something else, or the forced host cannot be imported.
+    """
+    forced = os.environ.get("MDISTILLER_ICC_HOST", "")
+    if forced and forced not in NAMES:
+        raise UserError(f"MDISTILLER_ICC_HOST is '{forced}', not one of {', '.join(NAMES)}{nearest(forced, NAMES)}")
+    why = ""
+    if forced == "mdistiller" or (not forced and importlib.util.find_spec("mdistiller") is not None):
+        try:
+            host = _mdistiller()
+        except ImportError as error:
+            if forced:
+                raise UserError(f"MDISTILLER_ICC_HOST=mdistiller, but it cannot be imported: {error}") from None
+            why = f" (mdistiller is installed but cannot be imported: {error})"
+        else:
+            print(f"host: mdistiller {host.version} at {host.path}")
+            return host
+    host = _builtin()
+    print(f"host: built-in {host.version}{why}")
+    return host
+
+
+def _mdistiller() -> Host:
+    distillers = importlib.import_module("mdistiller.distillers")
+    engine = importlib.import_module("mdistiller.engine")
+    models = importlib.import_module("mdistiller.models")
+    config = importlib.import_module("mdistiller.engine.cfg")
+    package = importlib.import_module("mdistiller")
+    path = Path(package.__file__ or next(iter(package.__path__))).resolve()
+    return Host(
+        name="mdistiller",
+        version=str(getattr(package, "__version__", "0.1")),
+        path=str(path.parent if path.is_file() else path),
+        CFG=config.CFG,
+        distiller_dict=distillers.distiller_dict,
+        trainer_dict=engine.trainer_dict,
+        cifar_model_dict=models.cifar_model_dict,
+        tiny_imagenet_model_dict=models.tiny_imagenet_model_dict,
+        imagenet_model_dict=models.imagenet_model_dict,
+    )
+
+
+def _builtin() -> Host:
+    from mdistiller_icc.builtin.config import CFG
+    from mdistiller_icc.builtin.distillers import distiller_dict
+    from mdistiller_icc.builtin.models import cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
+    from mdistiller_icc.engine.trainer import trainer_dict
+
+    return Host(
+        name="builtin",
+        version=__version__,
+        path=str(Path(__file__).parent / "builtin"),
+        CFG=CFG,
+        distiller_dict=distiller_dict,
+        trainer_dict=trainer_dict,
+        cifar_model_dict=cifar_model_dict,
+        tiny_imagenet_model_dict=tiny_imagenet_model_dict,
+        imagenet_model_dict=imagenet_model_dict,
+    )

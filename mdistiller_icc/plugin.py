@@ -1,0 +1,91 @@
+"""Everything the plugin adds to a host, on one screen."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from mdistiller_icc.config import ADDED, extend
+from mdistiller_icc.distillers import distiller_dict as distillers
+from mdistiller_icc.host import Host, get_host
+from mdistiller_icc.icc import ICC
+from mdistiller_icc.icc.host_trainer import icc_trainer
+from mdistiller_icc.teachers import checkpoint, store
+
+
+class Registered(NamedTuple):
+    """What `register` added to which host, and the names it left alone because the host had them."""
+
+    host: Host
+    added: dict[str, list[str]]
+    kept: list[str]
+
+    def __str__(self) -> str:
+        parts = [
+            f"{len(names)} {what}" if len(names) > 6 else f"{what} {', '.join(names)}"
+            for what, names in self.added.items()
+            if names
+        ]
+        kept = f"; left alone, the host has its own: {', '.join(self.kept)}" if self.kept else ""
+        return f"registered: {'; '.join(parts)}{kept}"
+
+
+@functools.cache
+def _register() -> Registered:
+    host = get_host()
+    added: dict[str, list[str]] = {"distillers": [], "trainers": [], "config nodes": [], "teachers": []}
+    kept: list[str] = []
+
+    def add(registry: dict[str, Any], name: str, entry: Any, what: str) -> bool:
+        if name in registry:
+            kept.append(name)
+            return False
+        registry[name] = entry
+        added[what].append(name)
+        return True
+
+    for name, distiller in {"ICC": ICC, **distillers}.items():
+        if add(host.distiller_dict, name, distiller, "distillers") and name not in host.CFG:
+            host.CFG[name] = distiller.defaults()
+            added["config nodes"].append(name)
+    added["config nodes"] += extend(host.CFG, ADDED)
+    add(host.trainer_dict, "icc", icc_trainer(host), "trainers")
+
+    for dataset, registry in (
+        ("cifar100", host.cifar_model_dict),
+        ("tiny_imagenet", host.tiny_imagenet_model_dict),
+        ("imagenet", host.imagenet_model_dict),
+    ):
+        for architecture, entry in list(registry.items()):
+            for kind in store.KINDS.values():
+                teacher = store.TeacherName(architecture, kind)
+                file = store.path(dataset, teacher)
+                if dataset == "imagenet":
+                    enriched: Any = functools.partial(_stored, entry, teacher)
+                else:
+                    enriched = (entry[0], str(file))
+                add(registry, str(teacher), enriched, "teachers")
+    return Registered(host, added, kept)
+
+
+def register(verbose: bool = True) -> Registered:
+    """Add the ICC recipe, four distillers, their settings and the ``X_icc`` / ``X_vanilla`` teachers to the host.
+
+    Idempotent; a name the host already has is never overwritten. Says what it added unless ``verbose`` is False.
+    """
+    first = _register.cache_info().currsize == 0
+    registered = _register()
+    if first and verbose:
+        print(registered)
+    return registered
+
+
+def _stored(factory: Any, teacher: store.TeacherName, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """An ImageNet teacher; ``pretrained`` means from the store."""
+    model = factory(pretrained=False, **kwargs)
+    if pretrained:
+        file = store.path("imagenet", teacher)
+        checkpoint.load_into(model, checkpoint.read_state(file), file, teacher.architecture)
+    return model

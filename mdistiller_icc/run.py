@@ -1,0 +1,192 @@
+"""One run, from a configuration to its record: the place where host, data, teachers and trainer meet."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from mdistiller_icc import config, data
+from mdistiller_icc.engine import precision, record
+from mdistiller_icc.engine.evaluate import evaluate
+from mdistiller_icc.engine.progress import Progress
+from mdistiller_icc.engine.run_folder import RunFolder, run_name
+from mdistiller_icc.engine.trainer import Trainer, seed_everything, trainer_dict
+from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.host import Host
+from mdistiller_icc.plugin import register
+from mdistiller_icc.teachers import resolve, store
+
+ROLES = ("teacher", "student")
+
+
+def configure(path: str | None, options: Sequence[str] = (), seed: int | None = None) -> CfgNode:
+    """The configuration of a run: the host's schema with ours, a file, overrides, and the seed if it is named.
+
+    Raises:
+        UserError: the file or an override is wrong.
+    """
+    schema = register().host.CFG.clone()
+    schema.defrost()
+    schema.LOG.WANDB = False  # mdistiller turns it on for everybody
+    seeded = [] if seed is None else ["EXPERIMENT.SEED", str(seed)]
+    return config.load_config(schema, path, [*options, *seeded])
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def run(
+    cfg: CfgNode,
+    role: str,
+    *,
+    options: Sequence[str] = (),
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train what ``cfg`` describes and return its record, which also stands in the run's folder.
+
+    A run of role ``teacher`` is published in the teacher store when it is finished.
+
+    Args:
+        cfg: from `configure`.
+        role: ``teacher`` or ``student``.
+        options: the overrides that were given, which name the run.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …
+        resume: go on with an interrupted run.
+        overwrite: start again even if the run, or its teacher, is there.
+        progress: shows a person how far it is; a bar by default.
+
+    Raises:
+        UserError: a mistake in the configuration, a missing data set or teacher, a folder that is taken.
+    """
+    host = register().host
+    where = resolve_device(device)
+    distiller_class = _lookup(host.distiller_dict, cfg.DISTILLER.TYPE, "DISTILLER.TYPE", "distiller")
+    trainer_class = _trainer(host, cfg.SOLVER.TRAINER)
+    models = host.models(cfg.DATASET.TYPE)
+    student_name = resolve.architecture(models, cfg.DISTILLER.STUDENT, "DISTILLER.STUDENT", cfg.DATASET.TYPE)
+    _check_solver(cfg)
+    kind = store.KINDS.get(cfg.DISTILLER.TYPE)
+    if role == "teacher" and kind is None:
+        raise UserError(
+            f"DISTILLER.TYPE {cfg.DISTILLER.TYPE} trains students (tools/train.py); "
+            f"teachers are trained by {' or '.join(store.KINDS)}"
+        )
+
+    seed = cfg.EXPERIMENT.SEED or 0
+    seed_everything(seed)
+    dataset = data.load(cfg, seed, where)
+    name = run_name(cfg, options)
+    folder = RunFolder(cfg, name)
+    place = store.path(dataset.name, store.TeacherName(student_name, kind or ""), cfg.EXPERIMENT.SEED)
+    if role == "teacher" and not overwrite:
+        resolve.check_place(place, f"{cfg.EXPERIMENT.PROJECT}/{name}")
+
+    teacher = None
+    teacher_told = None
+    if kind is None:
+        teacher, whose = resolve.load(models, cfg, dataset.classes)
+        top1 = _teacher_accuracy(teacher.to(where).eval(), dataset, where, str(whose), whose.path)
+        teacher_told = whose.record() | {"top1": top1}
+
+    student = resolve.build(models, student_name, dataset.name, dataset.num_classes)
+    distiller = _distiller(distiller_class, student, teacher, cfg, dataset.num_data).to(where)
+    trainer = trainer_class(
+        name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
+    )
+    told = record.begin(
+        cfg, name=name, role=role, seed=seed, precision=precision.resolve(cfg.SOLVER.PRECISION, where),
+        dataset=dataset, host=host, student=student_name, teacher=teacher_told, device=where,
+    )  # fmt: skip
+
+    def tell(status: str, error: str | None = None) -> None:
+        ended = record.now() if status == "finished" else None
+        told.update(record.progress(trainer.history), status=status, finished=ended, error=error)
+        folder.write_record(told)
+
+    trainer.on_epoch = lambda: tell("running")
+    try:
+        trainer.train(resume=resume, overwrite=overwrite)
+    except UserError:
+        raise
+    except KeyboardInterrupt:
+        tell("interrupted")
+        raise
+    except Exception as error:
+        tell("failed", f"{type(error).__name__}: {error}")
+        raise
+    tell("finished")
+    if role == "teacher":
+        published = resolve.publish(distiller.student, dataset.classes, kind or "", cfg.EXPERIMENT.SEED, told)
+        print(f"teacher: {published}")
+    return told
+
+
+def _lookup(registry: dict[str, Any], name: str, key: str, what: str) -> Any:
+    if name not in registry:
+        raise UserError(f"{key}: no {what} '{name}'{nearest(name, registry)}; there are {', '.join(sorted(registry))}")
+    return registry[name]
+
+
+def _trainer(host: Host, name: str) -> type[Trainer]:
+    ours = {**trainer_dict, "icc": trainer_dict["base"]}
+    if name in host.trainer_dict and name not in ours:
+        raise UserError(
+            f"SOLVER.TRAINER {name} is the host's own: run it with python -m mdistiller_icc its/tools/train.py"
+        )
+    return _lookup(ours, name, "SOLVER.TRAINER", "trainer")
+
+
+def _check_solver(cfg: CfgNode) -> None:
+    for key in ("EPOCHS", "BATCH_SIZE", "EVAL_EVERY"):
+        if cfg.SOLVER[key] < 1:
+            raise UserError(f"SOLVER.{key} must be at least 1, not {cfg.SOLVER[key]}")
+
+
+def _distiller(
+    distiller_class: Any, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode, num_data: int
+) -> nn.Module:
+    """Call a distiller's constructor as mdistiller does: some take no teacher, some the number of images."""
+    taken = inspect.signature(distiller_class.__init__).parameters
+    arguments = {"student": student, "teacher": teacher, "cfg": cfg, "num_data": num_data}
+    return distiller_class(**{name: arguments[name] for name in taken if name in arguments})
+
+
+def _teacher_accuracy(teacher: nn.Module, dataset: Any, device: torch.device, who: str, path: str) -> float:
+    """The teacher's test top-1 in percent, printed.
+
+    Raises:
+        UserError: it is no better than chance (less than two standard errors above it), so a wrong
+            file or wrong labels, and distilling from it would be a waste.
+    """
+    accuracy = evaluate(lambda image: teacher(image)[0], dataset.test, device)
+    print(f"teacher: {who}, test top-1 {accuracy.top1:.2f} % ({path})")
+    chance = 1 / dataset.num_classes
+    bound = chance + 2 * math.sqrt(chance * (1 - chance) / dataset.test.num_data)
+    if accuracy.top1 <= 100 * bound:
+        raise UserError(
+            f"{path}: the teacher's test top-1 {accuracy.top1:.2f} % is no better than chance "
+            f"({100 * chance:.2f} %, two standard errors above it {100 * bound:.2f} %)"
+        )
+    return accuracy.top1

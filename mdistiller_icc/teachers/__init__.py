@@ -1,0 +1,1 @@
+"""Trained teachers: where they are kept, how they are read and written."""
