@@ -16,13 +16,13 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="start this run again even if it is there")
     parser.add_argument("--seed", type=int, default=None, help="seed, named in the run and the teacher (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, …")
-    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides")
+    parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="overrides")
     return parser
 
 
 def train(description: str, role: str) -> int:
     """Parse the command line, make one run of the given role and print how well it does."""
-    arguments = training_parser(description).parse_args()
+    arguments = training_parser(description).parse_intermixed_args()
     from mdistiller_icc.run import configure, run  # after parsing: importing torch takes a second, --help must not
 
     cfg = configure(arguments.cfg, arguments.options, arguments.seed)

@@ -59,12 +59,12 @@ def load_config(schema: CfgNode, path: str | Path | None, options: Sequence[str]
     cfg = schema.clone()
     cfg.defrost()
     if path is not None:
-        _merge(cfg, read_yaml(path), str(path))
+        merge(cfg, read_yaml(path), str(path))
     for key, value in pairs(options):
         nested: Any = _literal(value)
         for part in reversed(key.split(".")):
             nested = {part: nested}
-        _merge(cfg, nested, "command line")
+        merge(cfg, nested, "command line")
     cfg.freeze()
     return cfg
 
@@ -112,7 +112,12 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _merge(cfg: CfgNode, new: dict[str, Any], source: str, prefix: str = "") -> None:
+def merge(cfg: CfgNode, new: dict[str, Any], source: str, prefix: str = "") -> None:
+    """Merge nested settings into ``cfg`` in place; ``source`` is what an error names.
+
+    Raises:
+        UserError: unknown key or wrong type.
+    """
     for key, value in new.items():
         name = f"{prefix}{key}"
         if key not in cfg:
@@ -124,7 +129,7 @@ def _merge(cfg: CfgNode, new: dict[str, Any], source: str, prefix: str = "") -> 
                 continue
             if not isinstance(value, dict):
                 raise UserError(f"{source}: {name} is a group of keys ({', '.join(default)}), not a value")
-            _merge(default, value, source, f"{name}.")
+            merge(default, value, source, f"{name}.")
         else:
             cfg[key] = _as_type_of(default, value, source, name)
 

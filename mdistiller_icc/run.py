@@ -16,6 +16,7 @@ from mdistiller_icc.engine import precision, record
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.progress import Progress
 from mdistiller_icc.engine.run_folder import RunFolder, run_name
+from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.engine.trainer import Trainer, seed_everything, trainer_dict
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host
@@ -162,6 +163,7 @@ def _check_solver(cfg: CfgNode) -> None:
     for key in ("EPOCHS", "BATCH_SIZE", "EVAL_EVERY"):
         if cfg.SOLVER[key] < 1:
             raise UserError(f"SOLVER.{key} must be at least 1, not {cfg.SOLVER[key]}")
+    learning_rate(1, cfg.SOLVER)
 
 
 def _distiller(

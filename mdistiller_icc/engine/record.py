@@ -69,7 +69,7 @@ def begin(
         "host": {"name": host.name, "version": host.version},
         "versions": {
             "mdistiller_icc": __version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a class of torch's own, which a checkpoint must not hold
             "numpy": np.__version__,
             "python": platform.python_version(),
         },

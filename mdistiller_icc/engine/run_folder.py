@@ -19,11 +19,11 @@ INCIDENTAL = ("EXPERIMENT.", "LOG.", "DATASET.ROOT", "DATASET.NUM_WORKERS")
 
 
 def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
-    """The run's name, mdistiller's: ``EXPERIMENT.NAME`` or else the tag, then the overrides, then the seed if named."""
+    """The run's name: ``EXPERIMENT.NAME``, or mdistiller's tag and overrides; then the seed if one is named."""
     overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
     seed = [] if cfg.EXPERIMENT.SEED is None else [f"seed:{cfg.EXPERIMENT.SEED}"]
-    name = ",".join([cfg.EXPERIMENT.NAME or cfg.EXPERIMENT.TAG, *overrides, *seed])
-    return name.replace("/", "_").replace(os.sep, "_")
+    named = [cfg.EXPERIMENT.NAME] if cfg.EXPERIMENT.NAME else [cfg.EXPERIMENT.TAG, *overrides]
+    return ",".join([*named, *seed]).replace("/", "_").replace(os.sep, "_")
 
 
 class RunFolder:
@@ -53,7 +53,7 @@ class RunFolder:
                     f"{self.path}: holds a run already; --resume continues it, --overwrite starts again, "
                     "EXPERIMENT.NAME gives the new one another name"
                 )
-            self._same_configuration()
+            self.check_configuration()
             return True
         self.path.mkdir(parents=True, exist_ok=True)
         for left in ("latest", "best", "student_latest", "student_best", "metrics.jsonl", "worklog.txt", "record.json"):
@@ -63,7 +63,12 @@ class RunFolder:
         self._write("config.yaml", self.cfg.dump())
         return False
 
-    def _same_configuration(self) -> None:
+    def check_configuration(self) -> None:
+        """Refuse a folder whose run was begun with another configuration.
+
+        Raises:
+            UserError: naming the first key that differs.
+        """
         before, now = flat(read_yaml(self.path / "config.yaml")), flat(yaml.safe_load(self.cfg.dump()))
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and not key.startswith(INCIDENTAL):

@@ -103,6 +103,18 @@ def test_an_image_is_never_its_own_negative():
     assert met.valid.tolist() == [[True, False]]
 
 
+@pytest.mark.parametrize("policy", ["clear", "slide"])
+def test_other_classes_never_matter(policy):
+    source = torch.Generator().manual_seed(0)
+    features, others = torch.randn(2, 24, 4, generator=source)
+    target, passed = torch.arange(24) % 3, torch.ones(24, dtype=torch.bool)
+    changed = torch.where((target == 1)[:, None], features, others)
+    met = [ClassQueues(3, 3, 4, policy).meet(f, target, torch.arange(24), passed) for f in (features, changed)]
+    rows = [m.valid & (target == 1)[:, None] for m in met]
+    assert torch.equal(rows[0], rows[1]) and rows[0].any()
+    assert torch.equal(met[0].negatives[rows[0]], met[1].negatives[rows[1]])
+
+
 def test_entries_carry_no_gradient():
     queues = ClassQueues(1, 2, 3, "slide")
     features = torch.randn(3, 3, requires_grad=True)

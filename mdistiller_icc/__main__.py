@@ -1,0 +1,44 @@
+"""``python -m mdistiller_icc SCRIPT.py …``: run an unmodified mdistiller script with this plugin in it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from mdistiller_icc.errors import UserError, exit_status
+
+
+def main() -> int:
+    """Register in the real mdistiller, then run the script as Python would."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mdistiller_icc",
+        description="Run an unmodified mdistiller script, such as its tools/train.py, with the ICC plugin registered.",
+    )
+    parser.add_argument("script", metavar="SCRIPT.py")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to the script")
+    given = parser.parse_args()
+    script = Path(given.script)
+    if not script.is_file():
+        raise UserError(f"{script}: no such script")
+
+    # Python would put the script's folder first; mdistiller's package lies beside its tools/.
+    sys.path.insert(0, str(script.resolve().parent))
+    checkout = script.resolve().parent.parent
+    if (checkout / "mdistiller" / "__init__.py").is_file():
+        sys.path.insert(1, str(checkout))
+    os.environ.setdefault("MDISTILLER_ICC_HOST", "mdistiller")
+
+    from mdistiller_icc.launch import prepare, told_as_user_error
+
+    prepare()
+    sys.argv = [str(script), *given.arguments]
+    with told_as_user_error():
+        runpy.run_path(str(script), run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_status(main))

@@ -1,0 +1,32 @@
+"""Settings of every test: one thread (tests must not depend on how many there are) and nothing of the user's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+for name in ("MDISTILLER_ICC_HOST", "MDISTILLER_ICC_TEACHERS"):
+    os.environ.pop(name, None)
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes tests start
+
+import torch
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run one of the project's command lines in an empty folder: ``command("tools/train.py", "--cfg", …)``."""
+
+    def run(script: str, *arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, str(ROOT / script), *map(str, arguments)]
+        environment = os.environ | {"MDISTILLER_ICC_HOST": "builtin"} | kwargs.pop("env", {})
+        return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, **kwargs)
+
+    return run
