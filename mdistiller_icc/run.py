@@ -21,7 +21,7 @@ from mdistiller_icc.engine.trainer import Trainer, seed_everything, trainer_dict
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host
 from mdistiller_icc.plugin import register
-from mdistiller_icc.teachers import resolve, store
+from mdistiller_icc.teachers import checkpoint, resolve, store
 
 ROLES = ("teacher", "student")
 
@@ -111,7 +111,7 @@ def run(
         top1 = _teacher_accuracy(teacher.to(where).eval(), dataset, where, str(whose), whose.path)
         teacher_told = whose.record() | {"top1": top1}
 
-    student = resolve.build(models, student_name, dataset.name, dataset.num_classes)
+    student = resolve.build(models, student_name, cfg, dataset.num_classes)
     distiller = _distiller(distiller_class, student, teacher, cfg, dataset.num_data).to(where)
     trainer = trainer_class(
         name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
@@ -140,6 +140,8 @@ def run(
     tell("finished")
     if role == "teacher":
         published = resolve.publish(distiller.student, dataset.classes, kind or "", cfg.EXPERIMENT.SEED, told)
+        told["digest"] = checkpoint.digest(published)  # by which its students' records name it
+        folder.write_record(told)
         print(f"teacher: {published}")
     return told
 

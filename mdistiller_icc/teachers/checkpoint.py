@@ -36,9 +36,12 @@ def read(path: str | Path) -> Any:
         UserError: there is no such file, or it is no checkpoint, or it is damaged.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb"):
+            pass
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: not a checkpoint of plain tensors, or damaged") from None
     except Exception:  # bytes that are no checkpoint make the unpickler fail in any way at all

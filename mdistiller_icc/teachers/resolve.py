@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
+from mdistiller_icc.builtin.models import upstream
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.teachers import checkpoint, store
 
@@ -46,11 +47,15 @@ def architecture(models: dict[str, Any], name: str, key: str, dataset: str) -> s
     return parsed.architecture if parsed else name
 
 
-def build(models: dict[str, Any], name: str, dataset: str, num_classes: int) -> nn.Module:
-    """The untrained network called ``name`` in a host's model dictionary."""
-    if dataset == "imagenet":
-        return models[name](pretrained=False)
-    return models[name][0](num_classes=num_classes)
+def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
+    """The untrained network called ``name`` in a host's model dictionary.
+
+    Args:
+        cfg: reads ``DATASET.TYPE`` and ``COMPAT.UPSTREAM``.
+    """
+    if cfg.DATASET.TYPE == "imagenet":
+        return upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
+    return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
 
 
 def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tuple[nn.Module, Teacher]:
@@ -68,7 +73,7 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
     arch = architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset)
     stored = store.parse(node.TEACHER)
-    model = build(models, arch, dataset, len(classes))
+    model = build(models, arch, cfg, len(classes))
     if node.TEACHER_CKPT:
         kind, file = "file", Path(node.TEACHER_CKPT)
     elif stored:
