@@ -1,0 +1,27 @@
+"""ImageNet, or any set of large images in class folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mdistiller_icc.errors import UserError
+
+from .folders import find, list_classes, list_tree
+from .source import Source, Split
+
+
+def read(root: Path) -> Source:
+    """List ImageNet's ``train/<wnid>/*`` and ``val/<wnid>/*`` in ``root/imagenet`` or ``root``.
+
+    Raises:
+        UserError: nothing is there, or the validation images are not in class folders.
+    """
+    places = (root / "imagenet", root)
+    place = find(places, "train", "val")
+    if place is None:
+        raise UserError(
+            f"ImageNet not found: looked in {places[0]} and {places[1]} for train/<wnid>/ beside val/<wnid>/; get "
+            "ILSVRC 2012 from https://www.image-net.org, or say with DATASET.ROOT where it is"
+        )
+    classes = list_classes(place / "train")
+    return Source(classes, *(Split(*list_tree(place / split, classes)) for split in ("train", "val")))

@@ -1,0 +1,126 @@
+"""The loaders of a run: order, labels and randomness, wherever the images come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .contrast import ContrastiveSampler
+from .randomness import Stream, generator, mix
+
+
+class Pixels(Protocol):
+    """Where the images of a loader come from, augmented if it is a training loader's."""
+
+    def stream(self, order: Tensor, batch_size: int, numbers: torch.Generator) -> Iterator[Tensor]:
+        """The images ``order`` (N,), batch by batch, uint8 (B, 3, H, W) on the device; random by ``numbers``."""
+
+    def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
+        """The images ``index`` (V,) at once, uint8 (V, 3, H, W) on the device; random by ``numbers``."""
+
+
+class Normalize:
+    """Turns uint8 images (B, 3, H, W) into float32 ones of zero mean and unit deviation, a new tensor each time.
+
+    Args:
+        mean: of each channel, for values in [0, 1].
+        std: likewise.
+        memory_format: of the result.
+    """
+
+    def __init__(
+        self,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        self._mean = torch.tensor(mean, device=device) * 255.0
+        self._scale = 1.0 / (torch.tensor(std, device=device) * 255.0)
+        self._channels_last = memory_format == torch.channels_last
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if not self._channels_last:
+            mean, scale = self._mean.view(1, -1, 1, 1), self._scale.view(1, -1, 1, 1)
+            return image.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).mul_(scale)
+        # A whole row of pixels is the innermost dimension here: three channels are too few for vector instructions.
+        pixels = image.permute(0, 2, 3, 1).contiguous()
+        width = pixels.shape[2]
+        rows = pixels.flatten(2).to(torch.float32).sub_(self._mean.repeat(width)).mul_(self._scale.repeat(width))
+        return rows.view(pixels.shape).permute(0, 3, 1, 2)
+
+
+class _Loader:
+    def __init__(self, pixels: Pixels, labels: np.ndarray, normalize: Normalize, batch_size: int, device: torch.device):
+        self.batch_size, self.num_data = batch_size, len(labels)
+        self._pixels, self._normalize, self._device = pixels, normalize, device
+        self._labels = torch.from_numpy(labels).to(device)
+
+    def __len__(self) -> int:
+        return -(-self.num_data // self.batch_size)
+
+
+class TrainLoader(_Loader):
+    """Augmented batches ``(image, target, index)`` in random order; the last one may be smaller.
+
+    All randomness comes from (seed, epoch): say `set_epoch` before each pass; without it a pass repeats the last.
+
+    Args:
+        pixels: of the training images.
+        labels: int64 (N,).
+        batch_size: images per batch.
+        seed: of the run.
+        contrast: adds CRD's ``contrastive_index`` (B, K + 1) to every batch.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        labels: np.ndarray,
+        normalize: Normalize,
+        batch_size: int,
+        device: torch.device,
+        seed: int,
+        contrast: ContrastiveSampler | None = None,
+    ) -> None:
+        super().__init__(pixels, labels, normalize, batch_size, device)
+        self._seed, self._contrast = seed, contrast
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose random numbers the next pass and `views` use."""
+        self._epoch = epoch
+        self._view_numbers = generator(self._seed, epoch, Stream.VIEWS)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        numbers = generator(self._seed, self._epoch, Stream.BATCHES)
+        order = torch.randperm(self.num_data, generator=numbers)
+        if self._contrast is not None:
+            self._contrast.set_seed(mix(self._seed, self._epoch, Stream.NEGATIVES))
+        indices = order.to(self._device).split(self.batch_size)
+        for image, index in zip(self._pixels.stream(order, self.batch_size, numbers), indices, strict=True):
+            batch = self._normalize(image), self._labels[index], index
+            yield batch if self._contrast is None else (*batch, self._contrast(index))
+
+    def views(self, index: Tensor) -> Tensor:
+        """Fresh augmented views (V, 3, H, W) of the training images ``index`` (V,); batches stay what they were."""
+        return self._normalize(self._pixels.take(index, self._view_numbers))
+
+
+class TestLoader(_Loader):
+    """Batches ``(image, target)`` in the data set's order, normalised and otherwise as they are."""
+
+    __test__ = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing is random here; every loader is driven alike."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.arange(self.num_data)
+        targets = self._labels.split(self.batch_size)
+        for image, target in zip(self._pixels.stream(order, self.batch_size, torch.Generator()), targets, strict=True):
+            yield self._normalize(image), target

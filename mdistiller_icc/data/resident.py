@@ -1,0 +1,67 @@
+"""Images that stay on the device as uint8 and are augmented there, batch by batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .augment import Augmentation, Draws, apply, draw
+
+GROUP = 4096
+SHARE_OF_FREE_MEMORY = 0.5
+
+
+class ResidentPixels:
+    """Some images of a split, held on the device.
+
+    Args:
+        images: uint8 (N, 3, H, W); on a CPU they are used where they lie, memory-mapped or not.
+        rows: which of them belong, in the order of their index.
+        augmentation: what happens to them at random; ``Augmentation()`` for nothing.
+    """
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray, augmentation: Augmentation, device: torch.device) -> None:
+        self._augmentation, self._device = augmentation, device
+        self._on_cpu = device.type == "cpu"
+        self._rows = rows
+        self._images = np.asarray(images) if self._on_cpu else torch.from_numpy(images[rows]).to(device)
+
+    def stream(self, order: Tensor, batch_size: int, numbers: torch.Generator) -> Iterator[Tensor]:
+        draws = draw(self._augmentation, len(order), numbers).to(self._device)
+        order = order.to(self._device)
+        # A CPU is quickest while a batch is in its cache; an accelerator when one launch serves many batches.
+        group = batch_size if self._on_cpu else batch_size * max(1, GROUP // batch_size)
+        for start in range(0, len(order), group):
+            rows = slice(start, start + group)
+            yield from self._augmented(order[rows], draws[rows]).split(batch_size)
+
+    def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
+        draws = draw(self._augmentation, len(index), numbers)
+        return self._augmented(index.to(self._device), draws.to(self._device))
+
+    def _augmented(self, index: Tensor, draws: Draws) -> Tensor:
+        if self._on_cpu:
+            images = torch.from_numpy(self._images[self._rows[index.numpy()]])
+        else:
+            images = self._images[index]
+        return apply(images, self._augmentation, draws)
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether ``size`` bytes of images take at most half of the device's free memory."""
+    return size <= SHARE_OF_FREE_MEMORY * _free_memory(device)
+
+
+def _free_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            available = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2

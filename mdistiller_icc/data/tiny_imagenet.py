@@ -1,0 +1,64 @@
+"""Tiny-ImageNet, in its original layout or with its validation images sorted into class folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mdistiller_icc.errors import UserError, nearest
+
+from .cache import decode
+from .folders import files_of, find, list_classes, list_images, list_tree
+from .source import Files, Source, Split
+
+SIZE = 64
+ANNOTATIONS = "val_annotations.txt"
+
+
+def read(root: Path) -> Source:
+    """Read Tiny-ImageNet from ``root/tiny-imagenet-200`` or ``root``.
+
+    Training images are ``train/<wnid>/*`` or ``train/<wnid>/images/*``; validation images either lie together in
+    ``val/images/`` with their classes in ``val/val_annotations.txt``, or in folders like the training images.
+
+    Raises:
+        UserError: nothing is there, or a validation image has no class.
+    """
+    places = (root / "tiny-imagenet-200", root)
+    place = find(places, "train", "val")
+    if place is None:
+        raise UserError(
+            f"Tiny-ImageNet not found: looked in {places[0]} and {places[1]} for train/<wnid>/ beside val/; unpack "
+            "http://cs231n.stanford.edu/tiny-imagenet-200.zip there, or say with DATASET.ROOT where it is"
+        )
+    classes = list_classes(place / "train")
+    train, train_labels = list_tree(place / "train", classes)
+    val = place / "val"
+    together = (val / "images").is_dir() and list_images(val / "images")
+    test, test_labels = _annotated(val, together, classes) if together else list_tree(val, classes)
+    return Source(
+        classes,
+        Split(decode(train, SIZE, place), train_labels),
+        Split(decode(test, SIZE, place), test_labels),
+    )
+
+
+def _annotated(val: Path, images: list[str], classes: tuple[str, ...]) -> tuple[Files, np.ndarray]:
+    """The images of ``val/images`` with the labels that the annotations give them."""
+    file = val / ANNOTATIONS
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read, so the images of {val / 'images'} have no classes") from error
+    class_of = {fields[0]: fields[1] for line in lines if len(fields := line.split("\t")) > 1}
+    label_of = {name: label for label, name in enumerate(classes)}
+    labels = []
+    for image in images:
+        if image not in class_of:
+            raise UserError(f"{file}: no line for {image}")
+        name = class_of[image]
+        if name not in label_of:
+            raise UserError(f"{file}: class '{name}' of {image} has no training images{nearest(name, classes)}")
+        labels.append(label_of[name])
+    return files_of(val, [f"images/{image}" for image in images]), np.asarray(labels, dtype=np.int64)

@@ -1,0 +1,120 @@
+"""Images that worker processes decode and augment one by one, with torchvision's v2 transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as IndexedDataset
+from torchvision.transforms import v2
+
+from mdistiller_icc.errors import UserError
+
+from .augment import Augmentation
+from .cache import open_rgb
+from .source import Files
+
+Key = tuple[int, int]
+"""A sample's row and the seed of its augmentation."""
+
+
+def training_transform(augmentation: Augmentation, size: int) -> v2.Transform:
+    """The augmentation of one training image, PIL or uint8 tensor, to uint8 (3, size, size)."""
+    steps: list[v2.Transform] = []
+    if augmentation.resized_crop:
+        steps.append(v2.RandomResizedCrop(size, antialias=True))
+    if augmentation.degrees:
+        steps.append(v2.RandomRotation(augmentation.degrees))
+    if augmentation.padding:
+        steps.append(v2.RandomCrop(size, padding=augmentation.padding))
+    if augmentation.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    return v2.Compose([*steps, v2.ToImage()])
+
+
+def evaluation_transform(augmentation: Augmentation, size: int) -> v2.Transform:
+    """What a test image undergoes: where images differ in size, 8/7 of ``size`` and the centre of that."""
+    if augmentation.resized_crop:
+        return v2.Compose([v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size), v2.ToImage()])
+    return v2.ToImage()
+
+
+class WorkerPixels:
+    """Some images of a split, decoded as they are asked for.
+
+    Args:
+        images: uint8 (N, 3, H, W), or files.
+        rows: which of them belong, in the order of their index.
+        transform: makes a uint8 (3, H, W) of each.
+        num_workers: processes; 0 decodes in this one.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | Files,
+        rows: np.ndarray,
+        transform: v2.Transform,
+        num_workers: int,
+        device: torch.device,
+    ) -> None:
+        self._rows, self._device = rows, device
+        self._samples = _Samples(images, transform)
+        self._batches = _Batches()
+        self._loader = DataLoader(
+            self._samples,
+            batch_sampler=self._batches,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=device.type == "cuda",
+            # Its own generator, or every pass would take a number from the run's global one.
+            generator=torch.Generator(),
+        )
+
+    def stream(self, order: Tensor, batch_size: int, numbers: torch.Generator) -> Iterator[Tensor]:
+        self._batches.keys, self._batches.batch_size = self._keys(order, numbers), batch_size
+        try:
+            for image in self._loader:
+                yield image.to(self._device, non_blocking=True)
+        except UserError as error:
+            # A worker's error arrives with its traceback in the message; its own words come last.
+            raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from error
+
+    def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
+        return torch.stack([self._samples[key] for key in self._keys(index, numbers)]).to(self._device)
+
+    def _keys(self, index: Tensor, numbers: torch.Generator) -> list[Key]:
+        seeds = torch.randint(2**62, (len(index),), generator=numbers)
+        return list(zip(self._rows[index.cpu().numpy()].tolist(), seeds.tolist(), strict=True))
+
+
+class _Samples(IndexedDataset):
+    """A sample depends on its key alone, not on the process that makes it."""
+
+    def __init__(self, images: np.ndarray | Files, transform: v2.Transform) -> None:
+        self.images, self.transform = images, transform
+
+    def __getitem__(self, key: Key) -> Tensor:
+        row, seed = key
+        found = self.images[row]
+        image = open_rgb(found) if isinstance(self.images, Files) else torch.from_numpy(np.array(found))
+        # torchvision draws from torch's global generator, which without workers is the run's own.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self.transform(image).as_subclass(Tensor)
+
+
+class _Batches:
+    """The keys of one pass, batch by batch, as a DataLoader wants them."""
+
+    keys: list[Key]
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.keys) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for start in range(0, len(self.keys), self.batch_size):
+            yield self.keys[start : start + self.batch_size]
