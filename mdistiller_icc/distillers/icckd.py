@@ -1,0 +1,47 @@
+"""ICCKD: the student learns from the soft labels of a teacher with intra-class variety."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.losses.icckd import soft_cross_entropy
+
+
+class ICCKD(Distiller):
+    """The student's side of ICC: ``L_KD = α · CE(y, p^s) + (1−α) · CE(p^t, p^s)``.
+
+    "Enriching Knowledge Distillation with Intra-Class Contrastive Learning", arXiv:2509.22053 [B]. Its
+    teacher is one trained with the ICC recipe, such as ``resnet110_icc``. α and a temperature are not
+    known; the defaults are the field's for KD, α = 0.1 and T = 4 [R], with which the gradient is KD's.
+
+    Args:
+        student: the network that is trained.
+        teacher: the enriched network it learns from.
+        cfg: reads the node ``ICCKD``.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
+        super().__init__(student, teacher)
+        self.alpha = cfg.ICCKD.ALPHA
+        self.temperature = cfg.ICCKD.TEMPERATURE
+        if not 0 <= self.alpha <= 1:
+            raise UserError(f"ICCKD.ALPHA is the label's share, between 0 and 1; got {self.alpha}")
+
+    @staticmethod
+    def defaults() -> CfgNode:
+        return CfgNode({"ALPHA": 0.1, "TEMPERATURE": 4.0})
+
+    def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        logits_student, _features = self.student(image)
+        logits_teacher, _features = self.teach(image)
+        loss_soft = soft_cross_entropy(logits_student, logits_teacher, self.temperature)
+        return logits_student, {
+            "loss_ce": self.alpha * F.cross_entropy(logits_student, target),
+            "loss_kd": (1 - self.alpha) * loss_soft,
+        }

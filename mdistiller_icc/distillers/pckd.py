@@ -1,0 +1,129 @@
+"""PCKD: rotated views, aligned features and class centres, contrast over classes, hard samples held back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.classifier import centers, centers_with_bias, classifier_name
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.losses.gather import gather_rows
+from mdistiller_icc.losses.pckd import (
+    category_contrastive_loss,
+    center_alignment_loss,
+    feature_alignment_loss,
+    previewed_kd_loss,
+)
+from mdistiller_icc.losses.preview import preview_weights
+
+
+class PCKD(Distiller):
+    """``L = L_CE + d·mean(v·L_KD) + b·mean(v·L_CC) + a·L_CA + f·L_FA``.
+
+    Ding et al., "Preview-based Category Contrastive Learning for Knowledge Distillation",
+    arXiv:2410.14143 (IEEE TCSVT 2025), and the authors' released code [A]. Each of the B images becomes
+    four rotated views; ``L_CE`` and ``L_KD`` see the un-rotated ones, ``L_CC`` and ``L_FA`` all 4B. The
+    MLP, E_s and E_t are trained with the student. Published weights are a = 1, b = 0.05 and f = 20 with
+    d = 0 [A]; d of the full method is not known and is 1 here [R].
+
+    Args:
+        student: the network that is trained; its last linear layer holds the class centres.
+        teacher: the network it learns from, likewise.
+        cfg: reads the node ``PCKD``: ``LOSS`` has ``KD`` = d, ``CC`` = b, ``CA`` = a, ``FA`` = f;
+            ``GATHER`` previews and contrasts over every process.
+
+    Raises:
+        UserError: a classifier cannot be found, or the two models differ in their number of classes.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
+        super().__init__(student, teacher)
+        node = cfg.PCKD
+        self.temperature = node.TEMPERATURE
+        self.contrast = (node.CONTRAST.TEMPERATURE, node.CONTRAST.BASE_TEMPERATURE)
+        self.preview_growth = node.PREVIEW_GROWTH
+        self.weights = node.LOSS
+        self.gather = node.GATHER
+
+        # Paths, not layers: a second reference would put them into the checkpoint twice.
+        self.classifier_student = classifier_name(student, "student")
+        self.classifier_teacher = classifier_name(teacher, "teacher")
+        classes_student, dim_student = centers(student, self.classifier_student).shape
+        classes_teacher, dim_teacher = centers(teacher, self.classifier_teacher).shape
+        if classes_student != classes_teacher:
+            raise UserError(f"PCKD: the student has {classes_student} classes, the teacher {classes_teacher}")
+        hidden = node.MLP_RATIO * dim_teacher
+        self.project = nn.Sequential(
+            nn.Linear(dim_student, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, dim_teacher)
+        )
+        self.embed_student = nn.Linear(dim_student, dim_student)
+        self.embed_teacher = nn.Linear(dim_student, dim_teacher)
+
+    @staticmethod
+    def defaults() -> CfgNode:
+        return CfgNode(
+            {
+                "TEMPERATURE": 4.0,
+                "CONTRAST": {"TEMPERATURE": 4.0, "BASE_TEMPERATURE": 0.07},
+                "PREVIEW_GROWTH": 1.005,
+                "MLP_RATIO": 16,
+                "GATHER": False,
+                "LOSS": {"CE_WEIGHT": 1.0, "KD_WEIGHT": 1.0, "CC_WEIGHT": 0.05, "CA_WEIGHT": 1.0, "FA_WEIGHT": 20.0},
+            }
+        )
+
+    def forward_train(
+        self, image: Tensor, target: Tensor, *, epoch: int = 1, **_: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        views = rotated(image)
+        logits_student, features_student = self.student(views)
+        logits_teacher, features_teacher = self.teach(views)
+        logits_student, logits_teacher = logits_student[: len(image)], logits_teacher[: len(image)]
+        pooled_student = features_student["pooled_feat"].flatten(1)
+        pooled_teacher = features_teacher["pooled_feat"].flatten(1)
+
+        ce = F.cross_entropy(logits_student, target, reduction="none")
+        preview = preview_weights(ce, self._of_all(ce.detach())[0].mean(), epoch, self.preview_growth)
+        relation = self._relation_to_centers(pooled_student)
+        copies = len(relation) // len(target)
+        contrast = self._of_all(relation, target.repeat(copies), preview.repeat(copies))
+
+        loss_kd = (
+            self.weights.KD_WEIGHT * previewed_kd_loss(logits_student, logits_teacher, preview, self.temperature)
+            + self.weights.CC_WEIGHT * category_contrastive_loss(*contrast, *self.contrast)
+            + self.weights.CA_WEIGHT
+            * center_alignment_loss(
+                centers_with_bias(self.student, self.classifier_student),
+                centers_with_bias(self.teacher, self.classifier_teacher),
+            )
+            + self.weights.FA_WEIGHT * feature_alignment_loss(self.project(pooled_student), pooled_teacher)
+        )
+        return logits_student, {"loss_ce": self.weights.CE_WEIGHT * ce.mean(), "loss_kd": loss_kd}
+
+    def _relation_to_centers(self, pooled_student: Tensor) -> Tensor:
+        """u = W_s·norm(E_s z^s) of all views, then v = W_t·norm(E_t z^s); (8B, C)."""
+        own = F.normalize(self.embed_student(pooled_student), dim=1)
+        others = F.normalize(self.embed_teacher(pooled_student), dim=1)
+        u = F.linear(own, centers(self.student, self.classifier_student))
+        v = F.linear(others, centers(self.teacher, self.classifier_teacher))
+        return torch.cat([u, v])
+
+    def _of_all(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return gather_rows(*tensors) if self.gather else tensors
+
+
+def rotated(image: Tensor) -> Tensor:
+    """Every image turned by 0°, 90°, 180° and 270°, (4B, C, H, H), the un-rotated ones first.
+
+    Raises:
+        UserError: the images are not square, so a turned one has another shape.
+    """
+    height, width = image.shape[2:]
+    if height != width:
+        raise UserError(f"PCKD turns its images by 90°, so they must be square; these are {height}×{width}")
+    return torch.cat([torch.rot90(image, turns, (2, 3)) for turns in range(4)])
