@@ -38,7 +38,7 @@ def test_bias_is_the_last_column() -> None:
 
 
 def test_a_model_without_classifier_is_refused() -> None:
-    with pytest.raises(UserError, match="the teacher's classifier: Sequential has no linear layer"):
+    with pytest.raises(UserError, match="no classifier in the teacher: Sequential has no linear layer"):
         classifier_name(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), "teacher")
 
 

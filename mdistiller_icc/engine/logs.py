@@ -53,6 +53,10 @@ class Logs:
         lines = [f"{key}: {value:.6g}" for key, value in figures.items()]
         self._write("\n".join([RULE, f"epoch: {epoch}", *lines, RULE]) + "\n")
 
+    def note(self, line: str) -> None:
+        """Keep a line that was shown to whoever watches."""
+        self._write(f"{line}\n")
+
     def best(self, top1: float) -> None:
         self._write(f"best_acc\t{top1:.2f}\n")
 

@@ -21,6 +21,9 @@ class Progress(Protocol):
     def epoch(self, metrics: dict[str, Any]) -> None:
         """An epoch ended with these metrics."""
 
+    def note(self, line: str) -> None:
+        """Something the person should know."""
+
     def close(self) -> None:
         """The run ended, whether it finished or not."""
 
@@ -58,6 +61,9 @@ class Bar:
         else:
             print(f"  epoch {metrics['epoch']}/{self.epochs}: {summary(metrics)}", file=sys.stderr, flush=True)
 
+    def note(self, line: str) -> None:
+        tqdm.write(line, file=sys.stderr)
+
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
@@ -72,6 +78,8 @@ class Silent:
     def step(self) -> None: ...
 
     def epoch(self, metrics: dict[str, Any]) -> None: ...
+
+    def note(self, line: str) -> None: ...
 
     def close(self) -> None: ...
 

@@ -29,9 +29,9 @@ BATCH = ("image", "target", "index", "contrastive_index")
 class Trainer:
     """Trains a distiller's student, epoch by epoch; mdistiller's trainer interface, with more to say.
 
-    A distiller may have ``attach(train_loader)``, called once before training, and ``diagnostics()``, whose
-    figures are logged each epoch. Checkpoints hold everything but the teacher, at epoch ends; a run that was
-    stopped in an epoch repeats it from its start, with the same batches.
+    A distiller may have ``attach(train_loader)``, called once before training, ``diagnostics()``, whose figures
+    are logged each epoch, and ``warnings(metrics)``, whose lines are shown. Checkpoints hold everything but the
+    teacher, at epoch ends; a run that was stopped in an epoch repeats it from its start, with the same batches.
 
     Args:
         experiment_name: the run's name.
@@ -93,6 +93,10 @@ class Trainer:
         try:
             for epoch in range(done + 1, self.cfg.SOLVER.EPOCHS + 1):
                 metrics = self.train_epoch(epoch)
+                if hasattr(self.distiller, "warnings"):
+                    for line in self.distiller.warnings(metrics):
+                        self.progress.note(line)
+                        logs.note(line)
                 self.history.append(metrics)
                 self.folder.append_metrics(metrics)
                 logs.epoch(metrics)
@@ -247,8 +251,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+
+from mdistiller_icc.losses.gather import gather_rows
 
 POLICIES = ("clear", "slide")
 
@@ -39,18 +42,21 @@ class ClassQueues(nn.Module):
         size: n, how many features a class's queue holds.
         dim: D, the features' length.
         policy: ``"clear"`` or ``"slide"``.
+        gather: across processes, let the samples of all ranks arrive in the order of the ranks, so that every
+            rank's queues are those of one process with the whole batch; else each rank has its own.
     """
 
     features: Tensor
     index: Tensor
     count: Tensor
 
-    def __init__(self, num_classes: int, size: int, dim: int, policy: str = "clear") -> None:
+    def __init__(self, num_classes: int, size: int, dim: int, policy: str = "clear", gather: bool = False) -> None:
         super().__init__()
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {POLICIES}, not {policy!r}")
         self.size = size
         self.policy = policy
+        self.gather = gather
         self.register_buffer("features", torch.zeros(num_classes, size, dim))
         self.register_buffer("index", torch.full((num_classes, size), -1, dtype=torch.long))
         self.register_buffer("count", torch.zeros(num_classes, dtype=torch.long))
@@ -66,6 +72,14 @@ class ClassQueues(nn.Module):
             passed: which samples passed the gate, bool ``(B,)``.
         """
         features = features.detach().to(self.features.dtype)
+        if self.gather:
+            rank = torch.full_like(target, dist.get_rank() if dist.is_available() and dist.is_initialized() else 0)
+            features, target, index, passed, ranks = gather_rows(features, target, index, passed.long(), rank)
+            met = self._meet(features, target, index, passed.bool())
+            return Met(*(rows[ranks == rank[:1]] for rows in met)) if len(rank) else Met(*(rows[:0] for rows in met))
+        return self._meet(features, target, index, passed)
+
+    def _meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
         if not len(target):
             return Met(passed, features.new_zeros(0, *self.features.shape[1:]), passed[:, None].expand(0, self.size))
         num_classes = len(self.count)

@@ -14,16 +14,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from mdistiller_icc.classifier import classifier_name
 from mdistiller_icc.distiller import Distiller
 from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.geometry.distances import ClassSums
 from mdistiller_icc.icc.diagnostics import EpochMeans
 from mdistiller_icc.icc.feature import select
 from mdistiller_icc.icc.margin import margin
 from mdistiller_icc.icc.positive import POSITIVES, Memory, Positive, second_views
 from mdistiller_icc.icc.queue import POLICIES, ClassQueues
-from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight
-from mdistiller_icc.losses.intra_class import unit
+from mdistiller_icc.icc.signatures import Signatures
+from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, gradient_norms
+from mdistiller_icc.losses.intra_class import intra_class_loss, unit
 from mdistiller_icc.probe import IMAGE_SIZE, probe
+
+# In fixed mode the gradients' share is only watched: a sample of the steps is enough.
+NORMS_EVERY = 4
+WATCHED = ("icc/passed", "icc/anchors", "icc/loss_intra", "icc/weight", "icc/gradient_share")
 
 
 class ICC(Distiller):
@@ -48,14 +55,20 @@ class ICC(Distiller):
         self.feature_name = node.FEATURE
         self.margin = node.MARGIN
         self.warmup_epochs = node.WARMUP
-        self.queues = ClassQueues(logits.shape[1], node.QUEUE.SIZE, dim, node.QUEUE.POLICY)
+        self.queues = ClassQueues(logits.shape[1], node.QUEUE.SIZE, dim, node.QUEUE.POLICY, node.QUEUE.GATHER)
         self.positive = _positive(node, dim)
         self.weight = _weight(node)
         # With λ = 0 nothing of ICC runs, so training is plain training to the last bit.
+        self.adaptive = node.WEIGHT_MODE == "gradnorm"
         self.off = node.WEIGHT_MODE == "fixed" and node.WEIGHT == 0
         self.views: Callable[[Tensor], Tensor] | None = None
         self.batch_index: Tensor | None = None  # for a host that passes no indices
         self.means = EpochMeans()
+        self.class_sums = ClassSums(logits.shape[1])
+        self.signatures = Signatures(logits.shape[1], self.queues.features.nbytes)
+        self.classifier = classifier_name(student, "student") if node.THEORY else None
+        self.steps = 0
+        self._keep_ranks_apart()
 
     @staticmethod
     def defaults() -> CfgNode:
@@ -68,10 +81,11 @@ class ICC(Distiller):
                 "MARGIN": 0.3,
                 "TEMPERATURE": 1.0,
                 "POSITIVE": "view",
-                "QUEUE": {"SIZE": 8, "POLICY": "clear"},
+                "QUEUE": {"SIZE": 8, "POLICY": "clear", "GATHER": False},
                 "FEATURE": "pooled_feat",
                 "WARMUP": 0,
                 "MEMORY_LIMIT": 1.0,
+                "THEORY": False,
             }
         )
 
@@ -79,6 +93,12 @@ class ICC(Distiller):
         """Learn where second views come from and how many training images there are."""
         self.views = second_views(train_loader)
         self.positive.attach(train_loader.num_data if hasattr(train_loader, "num_data") else len(train_loader.dataset))
+        self._keep_ranks_apart()
+
+    def _keep_ranks_apart(self) -> None:
+        """Tell DistributedDataParallel not to copy rank 0's queues and tables over the other ranks'."""
+        own = [name for name, _ in self.named_buffers() if not name.startswith("student.")]
+        self._ddp_params_and_buffers_to_ignore = own
 
     def forward_train(
         self, image: Tensor, target: Tensor, *, index: Tensor | None = None, epoch: int = 1, **_: Any
@@ -99,7 +119,10 @@ class ICC(Distiller):
         feature = select(logits, features, self.feature_name)
         f = unit(feature)
         logits = logits[:batch]
-        loss_ce = F.cross_entropy(logits, target)
+        if self.classifier is None:
+            loss_ce = F.cross_entropy(logits, target)
+        else:
+            loss_ce = self._theory(feature[:batch], f[:batch], f[batch:], target)
 
         # Definition 3.1 and Eq. (5): only samples with ρ > δ take part.
         passed = margin(logits.detach(), target) > self.margin
@@ -108,18 +131,68 @@ class ICC(Distiller):
         # Eq. (3), on the anchors that have a positive and a negative.
         loss_intra, anchors = self.positive.loss(f[:batch], f[batch:], index, met)
         # L_Teacher = L_CE + λ · L_Intra.
-        weight = self.weight(loss_ce, loss_intra, feature)
-
-        self.means.add("icc/passed", passed.sum(), batch)
-        self.means.add("icc/anchors", anchors, batch)
-        self.means.add("icc/loss_intra", loss_intra.detach() * anchors, anchors)
-        self.means.add("icc/weight", weight, 1)
+        norms = None
+        if self.adaptive or self.steps % NORMS_EVERY == 0:
+            norms = gradient_norms(loss_ce, loss_intra, feature)
+        weight = self.weight(norms)
+        self._watch(feature[:batch], target, passed, loss_intra, anchors, weight, norms)
         return logits, {"loss_ce": loss_ce, "loss_kd": weight * loss_intra}
 
-    def diagnostics(self) -> dict[str, float]:
-        """What happened since last asked: shares of samples that passed and were anchors, L_Intra, λ, queue fill."""
-        fill = self.queues.count.float().mean() / self.queues.size
-        return self.means.read() | {"icc/queue_fill": fill.item()}
+    def _theory(self, feature: Tensor, f: Tensor, view: Tensor, target: Tensor) -> Tensor:
+        """Section 4's objective in place of cross-entropy: L_Inter on the features, the classifier trained apart.
+
+        ``L_Inter(x) = log(1 + Σ_{x⁻ ∉ C(x)} exp((f(x)·f(x⁻) − f(x)·f(x⁺)) / τ))`` with the batch's images of other
+        classes as x⁻: that the theory has such a term is reported [B], this form of it is our reading [R]. The
+        classifier learns from detached features, so that margins and accuracies exist, and moves no feature.
+        """
+        layer = self.student.get_submodule(self.classifier)
+        logits = F.linear(feature.detach(), layer.weight.flatten(1), layer.bias)
+        negatives = f.unsqueeze(0).expand(len(f), -1, -1)
+        others = target[:, None] != target[None, :]
+        inter = intra_class_loss(f, view, negatives, others, self.positive.temperature).mean()
+        return inter + F.cross_entropy(logits, target)
+
+    @torch.no_grad()
+    def _watch(
+        self,
+        feature: Tensor,
+        target: Tensor,
+        passed: Tensor,
+        loss_intra: Tensor,
+        anchors: Tensor,
+        weight: Tensor,
+        norms: Tensor | None,
+    ) -> None:
+        self.steps += 1
+        self.means.add("icc/passed", passed.sum(), len(target))
+        self.means.add("icc/anchors", anchors, len(target))
+        self.means.add("icc/loss_intra", loss_intra * anchors, anchors)
+        self.means.add("icc/weight", weight, 1)
+        if norms is not None:
+            ce, intra = norms
+            self.means.add("icc/gradient_share", weight * intra, ce)
+        self.class_sums.add(feature, target)
+
+    def diagnostics(self) -> dict[str, float | None]:
+        """What happened since last asked, under names that begin with ``icc/``; nothing where ICC is off.
+
+        Shares of samples that passed the gate and were anchors, L_Intra of the anchors, λ, the ratio of the two
+        losses' gradients at the feature, how full the queues are, and the training features' mean intra-class
+        and inter-class distance and their ratio.
+        """
+        if self.off:
+            return {}
+        distances = self.class_sums.distances()
+        self.class_sums.reset()
+        figures: dict[str, float | None] = dict.fromkeys(WATCHED, 0.0) | self.means.read()
+        figures["icc/queue_fill"] = (self.queues.count.float().mean() / self.queues.size).item()
+        return figures | {
+            "icc/intra": distances.intra, "icc/inter": distances.inter, "icc/ratio": distances.ratio
+        }  # fmt: skip
+
+    def warnings(self, metrics: dict[str, Any]) -> list[str]:
+        """The failure signatures that begin to show in an epoch's metrics, a line each."""
+        return [] if self.off else [f"ICC, {line}" for line in self.signatures.see(metrics)]
 
 
 def check(node: CfgNode) -> CfgNode:
@@ -135,6 +208,8 @@ def check(node: CfgNode) -> CfgNode:
     ):
         if value not in choices:
             raise UserError(f"ICC.{key} is one of {', '.join(choices)}, not '{value}'{nearest(value, choices)}")
+    if node.THEORY and node.POSITIVE != "twin":
+        raise UserError(f"ICC.THEORY needs a second view of every sample: ICC.POSITIVE twin, not {node.POSITIVE}")
     for key, value, wanted, right in (
         ("WEIGHT", node.WEIGHT, "at least 0", node.WEIGHT >= 0),
         ("MARGIN", node.MARGIN, "between -1 and 1", -1 <= node.MARGIN <= 1),
