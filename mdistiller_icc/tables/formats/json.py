@@ -1,0 +1,15 @@
+"""JSON: the same entries as the CSV, with lists and the protocol's and the methods' settings as they were recorded."""
+
+from __future__ import annotations
+
+import json
+
+from mdistiller_icc.tables.formats.flat import left_out, records
+from mdistiller_icc.tables.report import Report
+
+
+def write(report: Report) -> str:
+    """The report as one JSON object with ``entries`` and ``left_out``."""
+    head = {"schema": 1, "metric": report.metric, "select": report.select, "runs": report.runs}
+    body = {"entries": list(records(report)), "left_out": list(left_out(report))}
+    return json.dumps(head | body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,157 @@
+"""LaTeX: booktabs tables, in a document that compiles as it stands and can be read into another one."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+
+from mdistiller_icc.tables.formats.columns import chunks
+from mdistiller_icc.tables.formats.text import one_line
+from mdistiller_icc.tables.report import Report
+from mdistiller_icc.tables.rows import Column, Pair
+from mdistiller_icc.tables.sheets import Accuracy, Points, Published, Section, Sheet, Shown, Unpublished
+
+BEGIN = r"""% Compiles as it stands.
+% In a paper: \usepackage{booktabs,graphicx} in the preamble, then \def\tablesonly{} and \input this file.
+\ifdefined\tablesonly\else
+\documentclass{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
+\usepackage{booktabs,graphicx}
+\usepackage[margin=2cm]{geometry}
+\begin{document}
+\fi
+"""
+UNPUBLISHED = r"n.\,p."
+ROOM = 115
+"""About how many characters of cells fit on a line, somewhat shrunk."""
+END = r"""\ifdefined\tablesonly\else\end{document}\fi
+"""
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+LEGEND = {
+    frozenset({"best"}): r"\textbf{Best} distilled student of each column.",
+    frozenset({"best", "second"}): r"\textbf{Best} and \underline{second best} distilled student of each column.",
+}
+SPECIAL = {
+    **{c: "\\" + c for c in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{"→": r"$\rightarrow$", "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "–": "--", "’": "'"},
+    **{"[": "{[}", "]": "{]}", "-": "{-}", "'": r"{'}", "`": r"\textasciigrave{}"},
+}
+
+
+def write(report: Report) -> str:
+    """The report as LaTeX."""
+    parts = [BEGIN]
+    for section in report.sections:
+        parts += [_tables(section, sheet) for sheet in section.sheets]
+        parts.append("\\ifdefined\\tablesonly\\else\\clearpage\\fi\n")
+    if report.left_out:
+        items = "".join(f"  \\item {escape(run.folder)}: {escape(run.reason)}\n" for run in report.left_out)
+        title = f"\\paragraph{{Left out ({len(report.left_out)})}}"
+        parts.append(f"\\ifdefined\\tablesonly\\else\n{title}\n\\begin{{itemize}}\n{items}\\end{{itemize}}\n\\fi\n")
+    return "\n".join([*parts, END])
+
+
+def _tables(section: Section, sheet: Sheet) -> str:
+    """The sheet as one table, or as several of fewer columns where one would be shrunk beyond reading."""
+    cells = [[_cell(cell) for cell in line.cells] for line in sheet.lines]
+    widths = [max(len(re.sub(r"\\\w+|\W", "", row[i])) for row in cells) + 4 for i in range(len(sheet.heads))]
+    parts = list(chunks(sheet.heads, widths, ROOM))
+    return "\n".join(_table(section, sheet, cells, parts, i) for i in range(len(parts)))
+
+
+def _table(section: Section, sheet: Sheet, cells: list[list[str]], parts: list[list[int]], part: int) -> str:
+    keys, columns = len(sheet.keys), parts[part]
+    counted = f" ({part + 1} of {len(parts)})" if len(parts) > 1 else ""
+    caption = f"\\textbf{{{escape(section.heading)}. {escape(sheet.title)}{counted}.}} {escape(sheet.caption)}"
+    lines = [
+        "\\begin{table}[htbp]",
+        "\\centering",
+        f"\\caption{{{caption} Protocol: {escape(section.protocol)}.}}",
+        "\\smallskip",
+        FIT,
+        f"\\begin{{tabular}}{{{'l' * keys}{'r' * len(columns)}}}",
+        "\\toprule",
+        *_header(sheet, columns),
+    ]
+    above = ""
+    for i, line in enumerate(sheet.lines):
+        lines += ["\\midrule"] * (line.first and (i == 0 or sheet.kind != "gains"))
+        labels = [escape(label) for label in line.labels]
+        repeated = keys > 1 and not line.first and line.labels[0] == above
+        above = line.labels[0]
+        shown = ["", *labels[1:]] if repeated else labels
+        lines.append(" & ".join([*shown, *(cells[i][at] for at in columns)]) + r" \\")
+    lines += ["\\bottomrule", "\\end{tabular}}"]
+    notes = _notes(sheet) if part == len(parts) - 1 else f"Notes: below part {len(parts)}."
+    if notes:
+        lines.append(f"\\par\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}")
+    return "\n".join([*lines, "\\end{table}", ""])
+
+
+def _notes(sheet: Sheet) -> str:
+    notes = [LEGEND[frozenset(sheet.marks)]] if sheet.marks else []
+    unpublished = any(isinstance(cell, Unpublished) for line in sheet.lines for cell in line.cells)
+    notes += [f"{UNPUBLISHED}: {Unpublished.text}."] * unpublished
+    return " ".join([*notes, *map(escape, sheet.notes)])
+
+
+def _header(sheet: Sheet, columns: list[int]) -> list[str]:
+    keys, heads = [escape(key) for key in sheet.keys], [sheet.heads[i] for i in columns]
+    if not any(head.part for head in heads):
+        return [" & ".join([*keys, *(_column(head.column) for head in heads)]) + r" \\"]
+    top, rules, at = [""] * len(keys), [], len(keys) + 1
+    for name, parts in groupby(heads, key=lambda head: head.column):
+        span = len(list(parts))
+        top.append(f"\\multicolumn{{{span}}}{{{'c' if span > 1 else 'r'}}}{{{_column(name)}}}")
+        rules.append(f"\\cmidrule(lr){{{at}-{at + span - 1}}}")
+        at += span
+    return [" & ".join(top) + r" \\", "".join(rules), " & ".join([*keys, *(head.part for head in heads)]) + r" \\"]
+
+
+def _column(name: Column) -> str:
+    if isinstance(name, Pair):
+        return f"\\shortstack[r]{{{escape(name.teacher)}\\\\ $\\rightarrow$ {escape(name.student)}}}"
+    return escape(name)
+
+
+def _cell(cell: Shown) -> str:
+    match cell:
+        case Accuracy(summary, mark, counted):
+            text = f"{summary.mean:.2f}" + ("" if summary.std is None else f" $\\pm$ {summary.std:.2f}")
+            text = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(mark, text)
+            return f"{text} ({summary.n})" if counted else text
+        case Points(difference, counted):
+            text = _signed(difference.mean)
+            if difference.interval is not None:
+                low, high = map(_signed, difference.interval)
+                text += f" {{[}}{low}, {high}{{]}}"
+            return f"{text} ({difference.n})" if counted else text
+        case Published():
+            return f"{cell.fact.value:.2f} {{[}}{cell.reference}{{]}}"
+        case Unpublished():
+            return UNPUBLISHED
+    return ""
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else f"${text}$"
+
+
+def escape(text: str) -> str:
+    """The text for LaTeX; characters that pdflatex cannot set are given as their code point.
+
+    >>> escape("wrn_40_2 → 5 %")
+    'wrn\\\\_40\\\\_2 $\\\\rightarrow$ 5 \\\\%'
+    """
+    out = []
+    for c in one_line(text):
+        if c in SPECIAL:
+            out.append(SPECIAL[c])
+        else:
+            out.append(c if re.match(r"[ -~À-ÖØ-öø-ÿ]", c) else f"{{[}}U+{ord(c):04X}{{]}}")
+    return "".join(out)

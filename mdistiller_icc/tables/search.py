@@ -1,0 +1,90 @@
+"""Find the runs below some folders: those that can be tabulated, and the others with the reason they cannot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.tables.records import LeftOut, Run, Unusable, read
+
+RUN_FILES = {"config.yaml", "metrics.jsonl", "worklog.txt", "train.events"}
+"""Any of these in a folder without a ``record.json`` means that a run was begun there."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What is below the folders: runs, folders without a usable record, pictures of the embedding geometry."""
+
+    runs: list[Run] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+
+
+def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
+    """Read every ``record.json`` below the folders, in the order of their paths.
+
+    Raises:
+        UserError: one of the folders does not exist or holds no run at all.
+    """
+    found = Found()
+    known: set[str] = set()
+    for folder in map(os.fspath, folders):
+        if os.path.basename(folder) == "record.json":
+            folder = os.path.dirname(folder) or "."
+        if not os.path.isdir(folder):
+            raise UserError(f"{folder}: no such folder{_sibling(folder)}")
+        any_run = False
+        for real, path, names in _walk(folder, found.left_out):
+            is_run = "record.json" in names or not RUN_FILES.isdisjoint(names)
+            any_run |= is_run
+            if real in known:
+                continue
+            known.add(real)
+            found.pictures += [os.path.join(path, name) for name in sorted(names) if _is_picture(path, name)]
+            if is_run:
+                try:
+                    found.runs.append(read(path))
+                except Unusable as error:
+                    found.left_out.append(LeftOut(path, str(error)))
+        if not any_run:
+            raise UserError(f"{folder}: no run records (record.json) in it or below it")
+    return found
+
+
+def _walk(folder: str, left_out: list[LeftOut]) -> Iterator[tuple[str, str, set[str]]]:
+    """Every folder from this one down with its real path and the names in it; links followed, hidden ones skipped."""
+    seen: set[str] = set()
+    pending = [(folder, os.path.realpath(folder))]
+    while pending:
+        path, real = pending.pop()
+        if real in seen:
+            continue
+        seen.add(real)
+        names, below = set(), []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    name = entry.name
+                    names.add(name)
+                    if name[0] != "." and name != "train.events" and entry.is_dir():
+                        linked = entry.is_symlink()
+                        below.append((entry.path, os.path.realpath(entry.path) if linked else os.path.join(real, name)))
+        except OSError as error:
+            left_out.append(LeftOut(path, f"cannot be read: {error.strerror}"))
+            continue
+        pending += sorted(below, reverse=True)
+        yield real, path, names
+
+
+def _is_picture(path: str, name: str) -> bool:
+    return name.endswith(".png") and (name.startswith("geometry") or os.path.basename(path).startswith("geometry"))
+
+
+def _sibling(folder: str) -> str:
+    parent = os.path.dirname(os.path.normpath(folder)) or "."
+    try:
+        return nearest(os.path.basename(os.path.normpath(folder)), os.listdir(parent))
+    except OSError:
+        return ""

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mdistiller_icc.tables import FORMATS
+
+
+@pytest.fixture
+def collect(command):
+    return lambda *arguments, **kwargs: command("tools/collect.py", *arguments, **kwargs)
+
+
+def told(done, status=2) -> str:
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip()
+
+
+def test_markdown_goes_to_the_terminal(output, collect):
+    output.run(top1=70.0)
+    done = collect(output.root)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("# cifar100\n") and "| KD" in done.stdout
+
+
+def test_best_is_the_best_test_epoch(output, collect):
+    output.run(top1=70.0)
+    assert "70.30" in collect(output.root, "--best").stdout
+    assert collect(output.root, "--best").stdout == collect(output.root, "--select", "best").stdout
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("html", "<!DOCTYPE"), ("tex", "%"), ("csv", "entry,"), ("md", "# ")])
+def test_out_writes_the_format_of_its_ending(output, collect, tmp_path, suffix, start):
+    output.run()
+    done = collect(output.root, "--out", f"table.{suffix}")
+    assert done.stdout == f"wrote table.{suffix}\n"
+    assert (tmp_path / f"table.{suffix}").read_text().startswith(start)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["output", f"table.{suffix}"]
+
+
+def test_format_wins_over_the_ending(output, collect, tmp_path):
+    output.run()
+    collect(output.root, "--out", "table.txt", "--format", "json")
+    assert json.loads((tmp_path / "table.txt").read_text())["runs"] == 1
+
+
+def test_mistakes_are_one_line_with_status_2(output, collect, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert told(collect("empty")) == "error: empty: no run records (record.json) in it or below it"
+    assert told(collect("nothing")) == "error: nothing: no such folder"
+    half = output.run(name="half")
+    (half / "record.json").write_text("{")
+    assert "study/half: record.json is no JSON (half-written?)" in told(collect("output"))
+    assert len(told(collect("output")).splitlines()) == 1
+    output.run()
+    (tmp_path / "kept.md").write_text("kept")
+    assert "no finished run" in told(collect("output", "--select", "heldout", "--out", "kept.md"))
+    assert "cannot be written" in told(collect("output", "--out", "none/table.md"))
+    assert "cannot be written" in told(collect("output", "--out", "empty"))
+    assert (tmp_path / "kept.md").read_text() == "kept"
+
+
+def test_a_reader_that_stops_early_is_no_error(output):
+    for epochs in range(1, 60):
+        output.run(protocol={"epochs": epochs})
+    script = Path(__file__).parents[2] / "tools" / "collect.py"
+    done = subprocess.run(
+        f"set -o pipefail; {sys.executable} {script} {output.root} | head -1",
+        shell=True, executable="/bin/bash", capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_a_terminal_without_unicode_is_no_error(output, collect):
+    output.run()
+    done = collect(output.root, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and "resnet56 ? resnet20" in done.stdout
+
+
+def test_neither_torch_nor_numpy_is_imported(output):
+    output.run()
+    check = (
+        "import sys; from mdistiller_icc.tables import render\n"
+        f"for form in {list(FORMATS)}: render([{str(output.root)!r}], form)\n"
+        "print(*sorted({'torch', 'numpy', 'scipy', 'yacs', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")

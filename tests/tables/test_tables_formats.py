@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.tables import FORMATS, render
+from mdistiller_icc.tables.formats import latex, markdown, text
+
+NASTY = r"x|y_z & 50% #1 {a} \b ~^$ <script>alert(1)</script> `*` 中 é [0] \end{tabular}"
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture
+def study(output):
+    """Two pairs on CIFAR-100 with both kinds of teachers, and what an output folder gathers beside finished runs."""
+    for pair, base in ((("resnet56", "resnet20"), 70.0), (("vgg13", "vgg8"), 72.0)):
+        for method, more in (("KD", 0.0), ("DKD", 1.0)):
+            for kind, gain in (("vanilla", 0.0), ("icc", 0.4)):
+                for seed in range(3):
+                    if (method, kind, seed, pair[0]) != ("DKD", "icc", 2, "vgg13"):
+                        top1 = base + more + gain + seed / 10 + (kind == "icc") * seed / 100
+                        output.run(method=method, kind=kind, seed=seed, pair=pair, top1=top1)
+    for seed in range(3):
+        output.run(method="NONE", role="teacher", seed=seed, top1=72.0 + seed)
+        output.run(method="ICC", role="teacher", seed=seed, top1=72.5 + seed)
+        output.run(method="NONE", seed=seed, top1=69.0 + seed)
+    output.run(name="later", status="failed", epoch=3, error=f"RuntimeError: {NASTY}\n\x1b[31mred")
+    return output
+
+
+TABLE = """\
+| Method        | Teacher | resnet56 → resnet20 |          published |         vgg13 → vgg8 |          published |
+| ------------- | ------- | ------------------: | -----------------: | -------------------: | -----------------: |
+| Teacher       | plain   |        72.10 ± 0.10 |         72.34 [A1] |         72.10 ± 0.10 |         74.64 [A1] |
+| Teacher       | ICC     |        72.10 ± 0.10 | not published here |         72.10 ± 0.10 | not published here |
+| Student alone | –       |        70.00 ± 1.00 |         69.06 [A1] |                      |         70.36 [A1] |
+| KD            | plain   |        70.10 ± 0.10 |         70.66 [A1] |         72.10 ± 0.10 |         72.98 [A1] |
+| KD            | ICC     |        70.51 ± 0.11 | not published here |         72.51 ± 0.11 | not published here |
+| DKD           | plain   |      *71.10 ± 0.10* |         71.97 [A2] |       *73.10 ± 0.10* |         74.68 [A2] |
+| DKD           | ICC     |    **71.51 ± 0.11** | not published here | **73.46 ± 0.08** (2) | not published here |
+"""
+
+
+def test_markdown_says_everything_a_reader_needs(study):
+    said = render([study.root])
+    assert f"\n\n{TABLE}\n" in said
+    assert "# cifar100\n\nProtocol: 240 epochs, batch 64, SGD, lr 0.05" in said
+    assert "mean ± standard deviation over seeds (n = 3, elsewhere as in brackets)" in said
+    assert "| KD     | ICC − plain | +0.41 [+0.39, +0.43] |" in said
+    assert "[A1] RepDistiller README (CRD paper); last epoch; 240 epochs; tier A: authors' own code" in said
+    assert "[A2] mdistiller README; best test epoch; 240 epochs; tier A" in said
+    assert "SP+ICC 77.45 [B]" in said
+    assert "## Teachers" in said and "| ICC − plain |" in said
+    assert "## Left out (1)" in said and "later: failed at epoch 3 of 240" in said
+    assert "\x1b" not in said
+
+
+def test_wide_markdown_is_split_between_pairs(study):
+    lines = [line for line in render([study.root], width=90).splitlines() if str(study.root) not in line]
+    assert max(map(len, lines)) <= 90
+    heads = [line for line in lines if line.startswith("| Method ") and "published" in line]
+    assert [re.findall(r"\w+ → \w+|published", head) for head in heads] == [
+        ["resnet56 → resnet20", "published"],
+        ["vgg13 → vgg8", "published"],
+    ]
+
+
+def test_one_seed_has_no_spread_and_no_interval(output):
+    output.run(kind="vanilla", top1=70.0, dataset="digits")
+    output.run(kind="icc", top1=70.5, dataset="digits")
+    said = render([output.root])
+    assert "one run per cell, so no spread (n = 1)" in said
+    assert "With a single seed (n < 2) there is no interval." in said
+    assert "± " not in said and "published" not in said
+    assert re.search(r"\| KD +\| ICC − plain \| +\+0.50 \|", said)
+
+
+def test_the_best_epoch_is_said_to_flatter(output):
+    output.run()
+    assert "lets the test set choose" in render([output.root], select="best")
+    assert "lets the test set choose" not in render([output.root])
+
+
+def test_several_hosts_and_uneven_settings_are_told(output):
+    output.run(method="CKD", seed=0, settings={"WEIGHT": 10.0})
+    output.run(method="CKD", seed=1, settings={"WEIGHT": 10.0}, host={"name": "mdistiller", "version": "a08d46f"})
+    output.run(method="CKD", settings={"WEIGHT": 50.0}, pair=("vgg13", "vgg8"))
+    said = render([output.root])
+    assert "several hosts: builtin 0.1.0, mdistiller a08d46f" in said
+    assert "CKD: the settings WEIGHT differ by pair." in said
+
+
+def test_ties_as_printed_are_all_best(output):
+    for method, top1 in (("KD", 70.001), ("DKD", 70.004), ("SP", 69.0), ("AT", 68.0)):
+        output.run(method=method, top1=top1, dataset="digits")
+    said = render([output.root])
+    assert said.count("**70.00**") == 2 and said.count("*69.00*") == 1 and "| 68.00" in said.replace("  ", "")
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.424, "+0.42"), (-0.426, "−0.43"), (-0.001, "0.00"), (0.0, "0.00")])
+def test_signed_numbers(value, said):
+    assert text.signed(value) == said
+
+
+def test_csv_has_a_row_for_every_cell_and_for_what_was_left_out(study):
+    rows = list(csv.DictReader(io.StringIO(render([study.root], "csv"))))
+    entries = [row["entry"] for row in rows]
+    assert [entries.count(kind) for kind in ("distilled", "teacher used", "student alone", "network", "left out")] == [
+        *(8, 4, 1, 2, 1)
+    ]
+    (cell,) = [row for row in rows if (row["method"], row["teacher_kind"], row["student"]) == ("KD", "icc", "resnet20")]
+    assert (cell["n"], cell["seeds"], cell["values"], cell["published"]) == ("3", "0 1 2", "70.4 70.51 70.62", "")
+    assert (float(cell["mean"]), float(cell["gain"]), cell["gain_n"], cell["gain_over"]) == (
+        70.51,
+        0.41,
+        "3",
+        "vanilla",
+    )
+    (plain,) = [
+        row for row in rows if (row["method"], row["teacher_kind"], row["student"]) == ("KD", "vanilla", "vgg8")
+    ]
+    assert (plain["published"], plain["tier"], plain["published_epoch"]) == ("72.98", "A", "last")
+    assert plain["source"] == "RepDistiller README (CRD paper)"
+
+
+def test_json_holds_the_same_cells_with_their_settings(study):
+    made = json.loads(render([study.root], "json"))
+    assert (made["runs"], len(made["entries"]), len(made["left_out"])) == (32, 15, 1)
+    cell = next(entry for entry in made["entries"] if entry["entry"] == "distilled")
+    assert cell["protocol_settings"]["lr_decay_stages"] == [150, 180, 210]
+    assert cell["method_settings"] == {"TEMPERATURE": 4.0}
+    assert len(cell["folders"]) == cell["n"] == 3
+
+
+def test_empty_and_ragged_tables_in_every_format(output):
+    output.run(method="NONE", dataset=NASTY, pair=("", NASTY), top5=None)
+    for form in FORMATS:
+        assert render([output.root], form).endswith("\n")
+    output.run(method=NASTY, dataset=NASTY, pair=(NASTY, NASTY), settings={NASTY: NASTY})
+    output.run(method=NASTY, dataset=NASTY, pair=(NASTY, "b"), settings={NASTY: 1})
+    for form in FORMATS:
+        assert render([output.root], form).endswith("\n")
+
+
+def test_markdown_cells_stay_cells():
+    assert markdown._escape("wrn_40_2 a|b\n*c*") == r"wrn_40_2 a\|b \*c\*"
+
+
+def test_latex_escapes_what_it_cannot_set():
+    assert latex.escape("wrn_40_2 → 5 % ± 中") == r"wrn\_40\_2 $\rightarrow$ 5 \% $\pm$ {[}U+4E2D{]}"
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+def test_latex_compiles_alone_and_inside_a_paper(study, tmp_path):
+    study.run(method=NASTY, pair=(NASTY, NASTY), protocol={"augmentation": NASTY})
+    for pair in (
+        ("wrn_40_2", "wrn_16_2"),
+        ("resnet110", "resnet32"),
+        ("resnet32x4", "resnet8x4"),
+        ("a", "b"),
+        ("c", "d"),
+    ):
+        study.run(pair=pair)
+    tables = render([study.root], "latex")
+    assert "(1 of 2)" in tables and r"n.\,p.: not published here." in tables
+    (tmp_path / "tables.tex").write_text(tables)
+    paper = r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "paper.tex").write_text(paper + r"A\def\tablesonly{}\input{tables}B\end{document}")
+    for name in ("tables", "paper"):
+        line = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        made = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert made.returncode == 0, made.stdout[-2000:]
+        assert "Missing character" not in made.stdout
+
+
+class Page(HTMLParser):
+    """Checks that what must be closed is closed, and gathers what refers to elsewhere."""
+
+    OPEN = {"th", "td", "tr", "li", "thead", "tbody", "meta", "img", "rect", "line", "circle"}
+
+    def __init__(self):
+        super().__init__()
+        self.stack, self.links, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for key, value in attributes if key in ("src", "href")]
+        if tag not in self.OPEN:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.OPEN:
+            assert self.stack.pop() == tag
+
+
+def page(html: str) -> Page:
+    parsed = Page()
+    parsed.feed(html)
+    assert parsed.stack == []
+    return parsed
+
+
+def test_html_is_one_page_that_needs_nothing_else(study):
+    (study.root / "geometry").mkdir()
+    (study.root / "geometry" / "tsne.png").write_bytes(PNG)
+    study.run(method=NASTY, pair=(NASTY, NASTY))
+    html = render([study.root], "html")
+    parsed = page(html)
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in parsed.links)
+    assert parsed.tags.count("img") == 1 and base64.b64encode(PNG).decode() in html
+    assert parsed.tags.count("script") == 1 and "alert(1)</script>" not in html
+    assert not re.search(r"https?://|@import|url\((?!#)", html)
+    assert "not published here" in html and 'aria-sort="none"' in html and "Left out (1)" in html
+
+
+def test_html_draws_a_curve_for_every_row(study):
+    html = render([study.root], "html")
+    # two pairs of two methods from two teachers, one student alone, one architecture of two recipes
+    assert html.count("<polyline") == 2 * 2 * 2 + 1 + 2
+    assert html.count('class="chart"') == 2 * 2 + 1 + 1
+
+
+def test_html_does_without_curves_and_passes_over_damaged_lines(output):
+    whole, torn, none = (output.run(seed=seed, top1=70.0 + seed) for seed in range(3))
+    (torn / "metrics.jsonl").write_bytes(b'{"epoch": 1, "test_top1": 50.0}\n\xff\n[]\n{"epoch": 2, "test_t')
+    (none / "metrics.jsonl").unlink()
+    assert page(render([output.root], "html")).tags.count("polyline") == 1
+    (whole / "metrics.jsonl").unlink()
+    (torn / "metrics.jsonl").unlink()
+    assert "<polyline" not in render([output.root], "html")
+
+
+def test_pictures_are_checked(output, tmp_path):
+    output.run()
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(UserError, match="text.png: is not a PNG"):
+        render([output.root], "html", pictures=[tmp_path / "text.png"])
+    with pytest.raises(UserError, match="none.png: no such picture"):
+        render([output.root], "html", pictures=[tmp_path / "none.png"])
+
+
+@pytest.mark.parametrize("wrong", [{"format": "htm"}, {"select": "bset"}, {"metric": "top3"}])
+def test_a_wrong_word_gets_the_nearest_right_one(output, wrong):
+    output.run()
+    with pytest.raises(UserError, match="did you mean"):
+        render([output.root], **wrong)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdistiller_icc.tables.statistics import paired, summarise, t_quantile
+
+PRINTED = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 29: 2.045, 30: 2.042, 120: 1.980}
+"""Two-sided 95 % points as textbooks print them."""
+
+percent = st.floats(0, 100)
+seeds = st.integers(0, 8)
+
+
+@pytest.mark.parametrize(("freedom", "value"), PRINTED.items())
+def test_quantile_is_the_printed_one(freedom, value):
+    assert round(t_quantile(0.975, freedom), 3) == value
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.6, 0.9, 0.975, 0.995, 0.9995])
+def test_quantile_is_scipys(probability):
+    stats = pytest.importorskip("scipy.stats")
+    for freedom in [*range(1, 33), 99, 1000]:
+        wanted = stats.t.ppf(probability, freedom)
+        assert t_quantile(probability, freedom) == pytest.approx(wanted, rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize(("probability", "freedom"), [(0.4, 3), (1.0, 3), (0.975, 0)])
+def test_quantile_refuses_nonsense(probability, freedom):
+    with pytest.raises(ValueError):
+        t_quantile(probability, freedom)
+
+
+def test_summary_has_the_sample_deviation():
+    assert summarise([70.0, 71.0, 72.0]).std == 1.0
+    assert summarise([70.0]).std is None
+
+
+def test_interval_by_hand():
+    # differences 1, 2, 3: mean 2, deviation 1; with 2 degrees of freedom the quantile has a closed form, 4.302653
+    gain = paired({0: 71.0, 1: 73.0, 2: 75.0}, {0: 70.0, 1: 71.0, 2: 72.0})
+    half = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)
+    assert (gain.n, gain.mean) == (3, 2.0)
+    assert gain.interval == pytest.approx((2 - half, 2 + half), rel=1e-12)
+    assert not gain.clear
+
+
+def test_one_pair_has_no_interval_and_no_pair_no_gain():
+    one = paired({0: 71.0, 1: 60.0}, {0: 70.0, 2: 99.0})
+    assert (one.n, one.mean, one.interval, one.clear) == (1, 1.0, None, False)
+    assert paired({0: 71.0}, {1: 70.0}) is None
+
+
+def test_equal_differences_are_flat_and_never_clear():
+    gain = paired({0: 97.2, 1: 97.5, 2: 96.1}, {0: 96.9, 1: 97.2, 2: 95.8})
+    assert gain.flat and not gain.clear
+
+
+@given(st.dictionaries(seeds, percent), st.dictionaries(seeds, percent))
+def test_gain_turns_round_with_its_sides_and_uses_common_seeds_only(treated, control):
+    common = treated.keys() & control.keys()
+    gain, loss = paired(treated, control), paired(control, treated)
+    assert (gain is None) == (not common)
+    if gain:
+        assert gain.n == len(common)
+        assert gain.mean == pytest.approx(-loss.mean, abs=1e-9)
+        if gain.interval:
+            assert gain.interval[0] <= gain.mean <= gain.interval[1]
+            assert gain.interval == pytest.approx((-loss.interval[1], -loss.interval[0]), abs=1e-9)
+
+
+def test_interval_is_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    treated, control = [71.2, 70.8, 71.9, 70.1, 71.0], [70.9, 70.9, 71.1, 70.2, 70.4]
+    wanted = stats.ttest_rel(treated, control).confidence_interval(0.95)
+    gain = paired(dict(enumerate(treated)), dict(enumerate(control)))
+    assert gain.interval == pytest.approx((wanted.low, wanted.high), rel=1e-10)
