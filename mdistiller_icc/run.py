@@ -104,11 +104,12 @@ def run(
     if role == "teacher" and not overwrite:
         resolve.check_place(place, f"{cfg.EXPERIMENT.PROJECT}/{name}")
 
+    computed_in = precision.resolve(cfg.SOLVER.PRECISION, where)
     teacher = None
     teacher_told = None
     if kind is None:
         teacher, whose = resolve.load(models, cfg, dataset.classes)
-        top1 = _teacher_accuracy(teacher.to(where).eval(), dataset, where, str(whose), whose.path)
+        top1 = _teacher_accuracy(teacher.to(where).eval(), dataset, where, computed_in, str(whose), whose.path)
         teacher_told = whose.record() | {"top1": top1}
 
     student = resolve.build(models, student_name, cfg, dataset.num_classes)
@@ -117,7 +118,7 @@ def run(
         name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
     )
     told = record.begin(
-        cfg, name=name, role=role, seed=seed, precision=precision.resolve(cfg.SOLVER.PRECISION, where),
+        cfg, name=name, role=role, seed=seed, precision=computed_in,
         dataset=dataset, host=host, student=student_name, teacher=teacher_told, device=where,
     )  # fmt: skip
 
@@ -177,14 +178,16 @@ def _distiller(
     return distiller_class(**{name: arguments[name] for name in taken if name in arguments})
 
 
-def _teacher_accuracy(teacher: nn.Module, dataset: Any, device: torch.device, who: str, path: str) -> float:
+def _teacher_accuracy(
+    teacher: nn.Module, dataset: Any, device: torch.device, computed_in: str, who: str, path: str
+) -> float:
     """The teacher's test top-1 in percent, printed.
 
     Raises:
         UserError: it is no better than chance (less than two standard errors above it), so a wrong
             file or wrong labels, and distilling from it would be a waste.
     """
-    accuracy = evaluate(lambda image: teacher(image)[0], dataset.test, device)
+    accuracy = evaluate(lambda image: teacher(image)[0], dataset.test, device, computed_in)
     print(f"teacher: {who}, test top-1 {accuracy.top1:.2f} % ({path})")
     chance = 1 / dataset.num_classes
     bound = chance + 2 * math.sqrt(chance * (1 - chance) / dataset.test.num_data)

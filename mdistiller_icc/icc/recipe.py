@@ -24,7 +24,7 @@ from mdistiller_icc.icc.margin import margin
 from mdistiller_icc.icc.positive import POSITIVES, Memory, Positive, second_views
 from mdistiller_icc.icc.queue import POLICIES, ClassQueues
 from mdistiller_icc.icc.signatures import Signatures
-from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, gradient_norms
+from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_gradient, gradient_norm
 from mdistiller_icc.losses.intra_class import intra_class_loss, unit
 from mdistiller_icc.probe import IMAGE_SIZE, probe
 
@@ -66,7 +66,8 @@ class ICC(Distiller):
         self.means = EpochMeans()
         self.class_sums = ClassSums(logits.shape[1])
         self.signatures = Signatures(logits.shape[1], self.queues.features.nbytes)
-        self.classifier = classifier_name(student, "student") if node.THEORY else None
+        self.classifier = classifier_name(student, "student")
+        self.theory = node.THEORY
         self.steps = 0
         self._keep_ranks_apart()
 
@@ -91,7 +92,7 @@ class ICC(Distiller):
 
     def attach(self, train_loader: Any) -> None:
         """Learn where second views come from and how many training images there are."""
-        self.views = second_views(train_loader)
+        self.views = torch.compiler.disable(second_views(train_loader))  # a loader is no network to compile
         self.positive.attach(train_loader.num_data if hasattr(train_loader, "num_data") else len(train_loader.dataset))
         self._keep_ranks_apart()
 
@@ -116,13 +117,19 @@ class ICC(Distiller):
         if len(wanted):
             image = torch.cat([image, self.views(wanted)])
         logits, features = self.student(image)
+        return logits[:batch], self._objective(logits, features, target, index)
+
+    @torch.compiler.disable  # gradients are walked from the losses to the features, which compiling would hide
+    def _objective(self, logits: Tensor, features: dict[str, Any], target: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """The two losses; the rows after the first ``len(target)`` are second views."""
+        batch = len(target)
         feature = select(logits, features, self.feature_name)
         f = unit(feature)
         logits = logits[:batch]
-        if self.classifier is None:
-            loss_ce = F.cross_entropy(logits, target)
-        else:
+        if self.theory:
             loss_ce = self._theory(feature[:batch], f[:batch], f[batch:], target)
+        else:
+            loss_ce = F.cross_entropy(logits, target)
 
         # Definition 3.1 and Eq. (5): only samples with ρ > δ take part.
         passed = margin(logits.detach(), target) > self.margin
@@ -131,12 +138,24 @@ class ICC(Distiller):
         # Eq. (3), on the anchors that have a positive and a negative.
         loss_intra, anchors = self.positive.loss(f[:batch], f[batch:], index, met)
         # L_Teacher = L_CE + λ · L_Intra.
-        norms = None
-        if self.adaptive or self.steps % NORMS_EVERY == 0:
-            norms = gradient_norms(loss_ce, loss_intra, feature)
+        norms = self._gradient_norms(loss_ce, loss_intra, feature, logits, target)
         weight = self.weight(norms)
         self._watch(feature[:batch], target, passed, loss_intra, anchors, weight, norms)
-        return logits, {"loss_ce": loss_ce, "loss_kd": weight * loss_intra}
+        return {"loss_ce": loss_ce, "loss_kd": weight * loss_intra}
+
+    def _gradient_norms(
+        self, loss_ce: Tensor, loss_intra: Tensor, feature: Tensor, logits: Tensor, target: Tensor
+    ) -> Tensor | None:
+        """How strongly the two losses pull at the feature, ``(2,)``; None at steps that need not know."""
+        comparable = self.theory or self.feature_name in ("pooled_feat", "logits")
+        if not comparable or not (self.adaptive or self.steps % NORMS_EVERY == 0):
+            return None
+        if self.theory:
+            ce = gradient_norm(loss_ce, feature)
+        else:
+            layer = self.student.get_submodule(self.classifier).weight.flatten(1)
+            ce = cross_entropy_gradient(logits, target, layer if self.feature_name == "pooled_feat" else None).norm()
+        return torch.stack([ce, gradient_norm(loss_intra, feature)])
 
     def _theory(self, feature: Tensor, f: Tensor, view: Tensor, target: Tensor) -> Tensor:
         """Section 4's objective in place of cross-entropy: L_Inter on the features, the classifier trained apart.
@@ -210,6 +229,8 @@ def check(node: CfgNode) -> CfgNode:
             raise UserError(f"ICC.{key} is one of {', '.join(choices)}, not '{value}'{nearest(value, choices)}")
     if node.THEORY and node.POSITIVE != "twin":
         raise UserError(f"ICC.THEORY needs a second view of every sample: ICC.POSITIVE twin, not {node.POSITIVE}")
+    if node.WEIGHT_MODE == "gradnorm" and node.FEATURE not in ("pooled_feat", "logits"):
+        raise UserError(f"ICC.WEIGHT_MODE gradnorm compares gradients at pooled_feat or logits, not {node.FEATURE}")
     for key, value, wanted, right in (
         ("WEIGHT", node.WEIGHT, "at least 0", node.WEIGHT >= 0),
         ("MARGIN", node.MARGIN, "between -1 and 1", -1 <= node.MARGIN <= 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdistiller_icc.losses.precision import widened
@@ -19,16 +20,29 @@ class FixedWeight(nn.Module):
         return self.value
 
 
-def gradient_norms(loss_ce: Tensor, loss_intra: Tensor, feature: Tensor) -> Tensor:
-    """The norms of ``∂L_CE/∂z`` and ``∂L_Intra/∂z`` over the whole batch of features z, ``(2,)``, float32 at least.
+@torch.no_grad()
+def cross_entropy_gradient(logits: Tensor, target: Tensor, classifier: Tensor | None) -> Tensor:
+    """``∂L_CE/∂z`` of the mean cross-entropy at the feature z under a linear classifier, in closed form.
 
-    Only the way from the losses back to z is walked, which is the classifier. A loss that z has no part in has norm 0.
+    ``(p − y) W / B``. Nothing is walked back through the network, so it may be compiled.
+
+    Args:
+        logits: ``(B, C)``.
+        target: ``(B,)``.
+        classifier: W, ``(C, D)``; None for the gradient at the logits themselves.
+
+    Returns:
+        ``(B, D)``, or ``(B, C)``; float32 at least.
     """
-    norms = []
-    for loss in (loss_ce, loss_intra):
-        (gradient,) = torch.autograd.grad(loss, feature, retain_graph=True, allow_unused=True)
-        norms.append(widened(feature.detach()).new_zeros(()) if gradient is None else widened(gradient).norm())
-    return torch.stack(norms)
+    gradient = widened(logits).softmax(1)
+    gradient = (gradient - F.one_hot(target, logits.shape[1])) / len(logits)
+    return gradient if classifier is None else gradient @ classifier.to(gradient.dtype)
+
+
+def gradient_norm(loss: Tensor, feature: Tensor) -> Tensor:
+    """The norm of ``∂loss/∂z`` over the batch of features z; 0 if z has no part in the loss."""
+    (gradient,) = torch.autograd.grad(loss, feature, retain_graph=True, allow_unused=True)
+    return widened(feature.detach()).new_zeros(()) if gradient is None else widened(gradient).norm()
 
 
 class GradNormWeight(nn.Module):
@@ -53,7 +67,7 @@ class GradNormWeight(nn.Module):
         self.register_buffer("value", torch.zeros(()))
 
     def forward(self, norms: Tensor) -> Tensor:
-        """λ for this step, given its `gradient_norms`."""
+        """λ for this step, given the norms of the gradients of L_CE and L_Intra, ``(2,)``."""
         now = norms.to(self.norms.dtype)
         blended = torch.where(self.norms > 0, self.momentum * self.norms + (1 - self.momentum) * now, now)
         self.norms.copy_(torch.where((now > 0).all(), blended, self.norms))

@@ -27,6 +27,8 @@ class Teacher:
     seed: int | None
     path: str
     digest: str
+    dataset: str
+    """The data set it was trained on, as far as its checkpoint says."""
 
     def __str__(self) -> str:
         return f"{self.architecture}, {self.kind}" + (f", seed {self.seed}" if self.seed is not None else "")
@@ -79,7 +81,7 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     elif stored:
         kind, file = stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
     elif dataset == "imagenet":
-        return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "")
+        return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "", dataset)
     else:
         kind, file = "pretrained", _hosts_own(models, arch, dataset)
 
@@ -89,7 +91,7 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
         raise UserError(f"{file}: was trained on other classes, or on the same in another order, than this {dataset}")
     checkpoint.load_into(model, checkpoint.state_of(content, file), file, arch)
     kind, seed = (meta.get("kind", kind), meta.get("seed")) if meta else (kind, node.TEACHER_SEED)
-    return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file))
+    return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), meta.get("dataset", dataset))
 
 
 def _in_store(dataset: str, teacher: store.TeacherName, seed: int | None) -> Path:

@@ -193,3 +193,38 @@ def test_any_feature(feature, dim):
 def test_unknown_feature():
     with pytest.raises(UserError, match="no feature 'feats.9'; it has logits, feats.0"):
         recipe("ICC.FEATURE", "feats.9")
+
+
+@pytest.mark.parametrize("mode", ["fixed", "gradnorm"])
+def test_compiled_equals_eager(mode):
+    results = []
+    for wrap in (lambda module: module, lambda module: torch.compile(module, backend="aot_eager", dynamic=True)):
+        icc, dataset = recipe("ICC.MARGIN", -1, "ICC.QUEUE.SIZE", 2, "ICC.WEIGHT_MODE", mode)
+        forward = wrap(icc)
+        for step, (image, target, index) in enumerate(dataset.train):
+            _, parts = forward(image=image, target=target, index=index, epoch=1)
+            sum(parts.values()).backward()
+            if step == 2:
+                break
+        results.append([parts["loss_ce"].item(), parts["loss_kd"].item(), icc.student.conv1.weight.grad.norm().item()])
+    assert results[1] == pytest.approx(results[0], rel=1e-4) and results[0][1] > 0
+
+
+def test_theory_moves_features_by_contrast_alone():
+    icc, dataset = recipe("ICC.THEORY", True, "ICC.POSITIVE", "twin", "ICC.WEIGHT", 0.5, "ICC.MARGIN", -1)
+    image, target, index = next(iter(dataset.train))
+    _, parts = icc(image=image, target=target, index=index, epoch=1)
+    classifier, body = icc.student.fc.weight, icc.student.conv1.weight
+    of_classifier, of_body = torch.autograd.grad(parts["loss_ce"], [classifier, body])
+    assert of_classifier.abs().sum() > 0 and of_body.abs().sum() > 0
+    with torch.no_grad():
+        classifier.zero_()  # cross-entropy no longer depends on the features, L_Inter still does
+    _, again = icc(image=image, target=target, index=index, epoch=1)
+    assert torch.autograd.grad(again["loss_ce"], body)[0].abs().sum() > 0
+    losses = train(icc, dataset, epochs=2)
+    assert losses[-1]["loss_ce"] < losses[0]["loss_ce"]
+
+
+def test_theory_needs_two_views():
+    with pytest.raises(UserError, match="ICC.POSITIVE twin"):
+        check(config("ICC.THEORY", True).ICC)

@@ -1,0 +1,77 @@
+"""Two processes of a group fill the class queues; prints what each saw as JSON.
+
+Run as ``python tests/icc/icc_two_processes.py FOLDER``. Real processes, gloo, DistributedDataParallel.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from mdistiller_icc import data
+from mdistiller_icc.icc import ICC
+from mdistiller_icc.icc.queue import ClassQueues
+from mdistiller_icc.run import configure
+
+STEPS, BATCH, CLASSES, DIM = 6, 12, 3, 4
+
+
+def batch(step: int) -> tuple[torch.Tensor, ...]:
+    source = torch.Generator().manual_seed(step)
+    features = torch.randn(BATCH, DIM, generator=source)
+    target = torch.randint(CLASSES, (BATCH,), generator=source)
+    passed = torch.rand(BATCH, generator=source) < 0.8
+    return features, target, torch.arange(BATCH) + step * BATCH, passed
+
+
+def fill(policy: str, gather: bool, rows: slice) -> tuple[dict[str, list], list]:
+    queues, met = ClassQueues(CLASSES, 4, DIM, policy, gather), []
+    for step in range(STEPS):
+        seen = queues.meet(*(tensor[rows] for tensor in batch(step)))
+        met.append([seen.anchor.tolist(), (seen.negatives * seen.valid[..., None]).tolist()])
+    return {name: tensor.tolist() for name, tensor in queues.state_dict().items()}, met
+
+
+def wrapped(rank: int) -> dict[str, list]:
+    """The queues of each rank after two steps of a recipe inside DistributedDataParallel."""
+    options = ["DATASET.TYPE", "digits", "DISTILLER.TYPE", "ICC", "ICC.MARGIN", "-1", "DATASET.FRACTION", "0.2"]
+    cfg = configure(None, options)
+    dataset = data.load(cfg, rank, torch.device("cpu"))  # the ranks see different batches
+    torch.manual_seed(0)
+    from mdistiller_icc.builtin.models import cifar_model_dict
+
+    icc = ICC(cifar_model_dict["resnet8"][0](num_classes=10), None, cfg)
+    icc.attach(dataset.train)
+    model = DistributedDataParallel(icc)
+    for step, (image, target, index) in enumerate(dataset.train):
+        _, losses = model(image=image, target=target, index=index, epoch=1)
+        sum(losses.values()).backward()
+        if step == 1:
+            break
+    return {"index": icc.queues.index.tolist()}
+
+
+def work(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    half = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
+    told = {
+        f"{policy} {gather}": fill(policy, gather, half) for policy in ("clear", "slide") for gather in (True, False)
+    }
+    told["ddp"] = wrapped(rank)
+    Path(folder, f"{rank}.json").write_text(json.dumps(told))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    folder = sys.argv[1]
+    mp.spawn(work, args=(folder,), nprocs=2)
+    ranks = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in (0, 1)]
+    whole = {policy: fill(policy, False, slice(None)) for policy in ("clear", "slide")}
+    print(json.dumps({"ranks": ranks, "whole": whole}))
