@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 for name in ("MDISTILLER_ICC_HOST", "MDISTILLER_ICC_TEACHERS"):
@@ -16,6 +17,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes tests start
 import torch
 
 torch.set_num_threads(1)
+# A busy machine is slow, not wrong.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).parent.parent
 

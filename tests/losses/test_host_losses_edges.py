@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -47,6 +47,7 @@ def finite(loss: Tensor, *inputs: Tensor) -> bool:
     return bool(loss.isfinite()) and all(bool(t.grad.isfinite().all()) for t in inputs)
 
 
+@settings(deadline=None)
 @given(st.floats(1, 1e6), st.integers(2, 7), st.integers(0, 99))
 def test_logit_losses_are_finite_at_any_scale(scale: float, classes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -114,7 +115,7 @@ def test_nst_builds_no_more_than_a_matrix_per_image(channels: int, side: int) ->
     student, teacher = (torch.rand(2, channels, side, side) for _ in range(2))
     with Largest(student, teacher) as largest:
         nst_loss([student], [teacher])
-    assert largest.elements <= max(student.numel(), 2 * channels**2)
+    assert largest.elements <= max(student.numel(), 2 * min(channels, side**2) ** 2)
 
 
 @pytest.mark.parametrize("rows", [2000, 40_000])
@@ -160,8 +161,8 @@ def test_ofds_margin_is_the_mean_of_what_is_negative(mean: float, std: float) ->
 
 
 def test_ofds_margin_of_channels_that_are_hardly_ever_negative_or_constant() -> None:
-    found = margin(torch.tensor([0.5, 0.0, 0.0]), torch.tensor([10.0, 1.0, -1.0]))
-    assert found.tolist() == [-1.5, 0.0, -1.0]
+    found = margin(torch.tensor([0.5, 0.0, 0.0, 0.0]), torch.tensor([10.0, 1.0, -1.0, 0.0]))
+    assert found.tolist() == [-1.5, 0.0, -1.0, 0.0]
 
 
 def test_ofd_asks_nothing_where_both_are_silent() -> None:

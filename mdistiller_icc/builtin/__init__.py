@@ -1,0 +1,1 @@
+"""The built-in host: the models, methods and configuration of mdistiller, under the same names."""

@@ -1,0 +1,29 @@
+"""NST: the student's channels fire where the teacher's do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
+from mdistiller_icc.builtin.distillers.settings import upstream
+from mdistiller_icc.builtin.distillers.stages import paired
+from mdistiller_icc.distiller import Features
+from mdistiller_icc.losses.nst import nst_loss
+
+
+class NST(FeatureDistiller):
+    """Huang & Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", arXiv:1707.01219."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
+        super().__init__(student, teacher, cfg.NST)
+        self.upstream = upstream(cfg)
+
+    @staticmethod
+    def defaults() -> CfgNode:
+        return CfgNode({"LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 50.0}})
+
+    def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
+        return nst_loss(*paired(features_student["feats"][1:], features_teacher["feats"][1:], self.upstream))

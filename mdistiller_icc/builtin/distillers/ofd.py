@@ -1,0 +1,68 @@
+"""OFD: the student's pre-activations follow the teacher's, where the teacher's speak."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
+from mdistiller_icc.builtin.distillers.settings import image_size, upstream
+from mdistiller_icc.builtin.distillers.stages import look, pair_stages, sizes
+from mdistiller_icc.distiller import Features
+from mdistiller_icc.losses.ofd import margin, ofd_loss
+
+
+class OFD(FeatureDistiller):
+    """Heo et al., "A Comprehensive Overhaul of Feature Distillation", ICCV 2019, arXiv:1904.01866.
+
+    Args:
+        student: the network that is trained.
+        teacher: the network it learns from; has ``get_bn_before_relu()``, the batch norms that end its last stages.
+        cfg: reads the node ``OFD``. With ``COMPAT.UPSTREAM`` stages are counted from the last, and the
+            teacher's batch norms train along.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
+        super().__init__(student, teacher, cfg.OFD)
+        self.upstream = upstream(cfg)
+        norms = teacher.get_bn_before_relu()
+        maps_student, maps_teacher = (f["preact_feats"][1:] for f in look(student, teacher, image_size(cfg)))
+        self.first = max(len(maps_teacher) - len(norms), 0)
+        maps_teacher, norms = maps_teacher[self.first :], norms[-len(maps_teacher) :]
+        if self.upstream:
+            count = min(len(maps_student), len(maps_teacher))
+            self.pairs = [(len(maps_student) - n, len(maps_teacher) - n) for n in range(count, 0, -1)]
+        else:
+            self.pairs = pair_stages(sizes(maps_student), sizes(maps_teacher))
+        self.connectors = nn.ModuleList()
+        for stage, (s, t) in enumerate(self.pairs):
+            channels = maps_student[s].shape[1], maps_teacher[t].shape[1]
+            self.connectors.append(connector(*channels, cfg.OFD.CONNECTOR.KERNEL_SIZE))
+            self.register_buffer(f"margin_{stage}", margin(norms[t].weight, norms[t].bias), persistent=False)
+
+    @staticmethod
+    def defaults() -> CfgNode:
+        return CfgNode({"LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 0.001}, "CONNECTOR": {"KERNEL_SIZE": 1}})
+
+    def train(self, mode: bool = True) -> OFD:
+        super().train(mode)
+        if self.upstream:
+            self.teacher.train(mode)
+        return self
+
+    def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
+        maps_student = features_student["preact_feats"][1:]
+        maps_teacher = features_teacher["preact_feats"][1:][self.first :]
+        connected = [connect(maps_student[s]) for (s, _), connect in zip(self.pairs, self.connectors, strict=True)]
+        margins = [self.get_buffer(f"margin_{stage}") for stage in range(len(self.pairs))]
+        return ofd_loss(connected, [maps_teacher[t] for _, t in self.pairs], margins)
+
+
+def connector(channels_in: int, channels_out: int, kernel_size: int) -> nn.Sequential:
+    """A convolution with batch norm from a student's channels to a teacher's, at the same resolution."""
+    conv = nn.Conv2d(channels_in, channels_out, kernel_size, padding=(kernel_size - 1) // 2, bias=False)
+    nn.init.normal_(conv.weight, std=math.sqrt(2 / (kernel_size**2 * channels_out)))
+    return nn.Sequential(conv, nn.BatchNorm2d(channels_out))

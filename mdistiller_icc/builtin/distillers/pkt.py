@@ -1,0 +1,31 @@
+"""PKT: the student's neighbourhoods in feature space follow the teacher's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
+from mdistiller_icc.distiller import Features
+from mdistiller_icc.losses.gather import gather_rows
+from mdistiller_icc.losses.pkt import pkt_loss
+
+
+class PKT(FeatureDistiller):
+    """Passalis & Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018.
+
+    With several processes the relations span all their batches.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
+        super().__init__(student, teacher, cfg.PKT)
+
+    @staticmethod
+    def defaults() -> CfgNode:
+        return CfgNode({"LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 30000.0}})
+
+    def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
+        student, teacher = (features["pooled_feat"].flatten(1) for features in (features_student, features_teacher))
+        return pkt_loss(*gather_rows(student, teacher))

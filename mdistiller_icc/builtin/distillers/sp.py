@@ -1,0 +1,31 @@
+"""SP: images alike to the teacher are alike to the student."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
+from mdistiller_icc.distiller import Features
+from mdistiller_icc.losses.gather import gather_rows
+from mdistiller_icc.losses.sp import sp_loss
+
+
+class SP(FeatureDistiller):
+    """Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, arXiv:1907.09682.
+
+    With several processes the relations span all their batches.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
+        super().__init__(student, teacher, cfg.SP)
+
+    @staticmethod
+    def defaults() -> CfgNode:
+        return CfgNode({"LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 3000.0}})
+
+    def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
+        student, teacher = features_student["feats"][-1], features_teacher["feats"][-1]
+        return sp_loss(*gather_rows(student.flatten(1), teacher.flatten(1)))
