@@ -52,8 +52,8 @@ def margin(weight: Tensor, bias: Tensor) -> Tensor:
         (C,), never positive, in the type of ``weight``.
     """
     mean, std = bias.detach().double(), weight.detach().double().abs()
-    ratio = mean / std.clamp(min=torch.finfo(torch.float32).tiny)
-    negative = torch.special.ndtr(-ratio)
+    ratio = mean / std
+    negative = torch.special.ndtr(-ratio)  # nan for a channel that is always 0, whose margin is then -3σ = 0
     density = torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi)
     expected = mean - std * density / negative.clamp(min=1e-3)
     return torch.where(negative > 1e-3, expected, -3 * std).to(weight.dtype)

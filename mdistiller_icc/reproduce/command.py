@@ -1,0 +1,81 @@
+"""The command line of ``tools/reproduce.py``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from itertools import islice
+
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.reproduce import table as tables
+
+ENGINES = ("local", "ray")
+KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``tools/reproduce.py``."""
+    parser = argparse.ArgumentParser(
+        description="Make all runs of a table: teachers first, then the students that learn from them. "
+        "The same command goes on where it was stopped.",
+        epilog=f"Tables: {', '.join(tables.shipped())}. KEY VALUE pairs override every run's configuration, "
+        "e.g. DATASET.ROOT data SOLVER.PRECISION auto",
+    )
+    parser.add_argument("table", metavar="TABLE", help="name of a table, or a YAML file of your own")
+    parser.add_argument("--plan", action="store_true", help="say what would run and what is done, and run nothing")
+    parser.add_argument("--protocol", choices=tables.PROTOCOLS, default="full", help="short: the same in fewer epochs")
+    parser.add_argument("--seeds", type=_seed, nargs="+", metavar="N", default=None, help="default: the table's")
+    parser.add_argument(
+        "--jobs", type=_jobs, default=None, metavar="N",
+        help="runs at once, on GPUs per GPU (default: one per GPU, or one per CPU core)",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto (default: every GPU, else CPU), cpu, cuda, cuda:1, …")
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="local (default), or ray")
+    parser.add_argument("--address", default=None, help="of a running Ray cluster, e.g. auto (default: start one here)")
+    parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="overrides")
+    return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number of at least 0, not '{text}'")
+    return int(text)
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not '{text}'")
+    return int(text)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line, in which overrides may stand anywhere, also right after ``--seeds 0 1``."""
+    rest: list[str] = []
+    options: list[str] = []
+    words = iter(sys.argv[1:] if arguments is None else arguments)
+    for word in words:
+        if KEY.fullmatch(word):
+            options += [word, *islice(words, 1)]
+        else:
+            rest.append(word)
+    given = parser().parse_intermixed_args(rest)
+    given.options += options
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Plan a table and make its runs; 1 if any failed."""
+    given = parse(arguments)
+    if given.address is not None and given.engine != "ray":
+        raise UserError("--address is for --engine ray")
+    table = tables.load(given.table)
+
+    from mdistiller_icc.reproduce.study import Study  # after parsing: importing torch takes a second, --help must not
+
+    study = Study(table, given.protocol, given.seeds, given.options, given.device, given.jobs)
+    if given.plan:
+        print(study.told())
+        return 0
+    return study.make(given.engine, given.address)

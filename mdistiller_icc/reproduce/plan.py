@@ -1,0 +1,224 @@
+"""From a table to its runs, in an order in which every student comes after its teacher, and how far each of them is."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode
+
+from mdistiller_icc.config import load_config, merge, pairs
+from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, run_name
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.reproduce.table import Kind, Pair, Settings, Table
+from mdistiller_icc.run import configure
+from mdistiller_icc.teachers import resolve, store
+
+RECIPES = {kind: recipe for recipe, kind in store.KINDS.items()}
+TAKEN = ("EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "DATASET.TYPE", "DISTILLER.")
+"""Keys that a table sets for each run, so that nobody can override them for all."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a study.
+
+    Attributes:
+        name: of its folder; no other run of the study has it.
+        store: folder of the teacher store in which it puts its teacher, or finds it.
+        needs: names of the runs that must have finished before.
+    """
+
+    name: str
+    role: str
+    cfg: CfgNode
+    store: str
+    needs: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return RunFolder(self.cfg, self.name).path
+
+    @property
+    def teacher_file(self) -> Path:
+        """Where this run, of role ``teacher``, publishes."""
+        teacher = store.TeacherName(self.cfg.DISTILLER.STUDENT, store.KINDS[self.cfg.DISTILLER.TYPE])
+        file = store.path(self.cfg.DATASET.TYPE, teacher, self.cfg.EXPERIMENT.SEED)
+        return Path(self.store) / file.relative_to(store.root())
+
+
+def plan(
+    table: Table, protocol: str = "full", seeds: Sequence[int] | None = None, options: Sequence[str] = ()
+) -> list[Run]:
+    """The runs of a table, teachers before their students; the student of seed s learns from the teacher of seed s.
+
+    Args:
+        protocol: ``full``, or ``short``: the same schedule in fewer epochs.
+        seeds: the table's by default.
+        options: ``["KEY", "VALUE", …]`` for every run; they are part of the runs' names, and with them or a
+            short protocol teachers go into a part of the store of their own.
+
+    Raises:
+        UserError: a setting is wrong, or two different runs would share a name.
+    """
+    return _Planner(table, protocol, options).runs(table.seeds if seeds is None else list(dict.fromkeys(seeds)))
+
+
+class _Planner:
+    def __init__(self, table: Table, protocol: str, options: Sequence[str]) -> None:
+        for key, _value in pairs(options):
+            if key.startswith(TAKEN):
+                raise UserError(f"command line: {key} is set by the table {table.source} for each run")
+        self.table, self.options = table, options
+        self.share = Fraction(table.epochs[protocol], table.epochs["full"])
+        self.project = table.project if protocol == "full" else f"{table.project}_{protocol}"
+        self.overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
+        self.variant = [*([] if protocol == "full" else [protocol]), *self.overrides]
+        self.schema = configure(None)
+        self.planned: dict[str, Run] = {}
+
+    def runs(self, seeds: Sequence[int]) -> list[Run]:
+        teachers = list(dict.fromkeys(pair.teacher for pair in self.table.pairs))
+        variations = {kind: list(_products(entry)) for kind, entry in self.table.teachers.items()}
+        # A study that is stopped early has whole seeds, so that its table has whole rows.
+        for seed in seeds:
+            trained = {
+                (architecture, kind, i): self._teacher(architecture, kind, variation, seed)
+                for architecture in teachers
+                for kind, many in variations.items()
+                if kind != "pretrained"
+                for i, variation in enumerate(many)
+            }
+            for pair in self.table.pairs:
+                if self.table.alone:
+                    settings = (_type("NONE", pair.student), pair.settings)
+                    self._add("student", f"NONE,{pair.student}", settings, seed, self._store([]))
+                for kind, many in variations.items():
+                    for i in range(len(many)):
+                        teacher = trained.get((pair.teacher, kind, i))
+                        for method in self.table.methods:
+                            self._student(method, pair, kind, teacher, seed)
+        return sorted(self.planned.values(), key=lambda run: (run.cfg.EXPERIMENT.SEED, run.role != "teacher"))
+
+    def _teacher(self, architecture: str, kind: str, variation: Settings, seed: int) -> tuple[str, Run]:
+        settings = [_type(RECIPES[kind], architecture), self.table.teachers[kind].settings]
+        told = []
+        for key, value in variation.items():
+            before = self._configure(settings)
+            settings.append(_nest(key, value))
+            if self._configure(settings) != before:  # one of the values is usually what the table has anyway
+                told.append(f"{key}:{value}")
+        name = ",".join([f"{architecture}_{kind}", *told])
+        return name, self._add("teacher", name, settings, seed, self._store(told))
+
+    def _student(self, method: str, pair: Pair, kind: str, teacher: tuple[str, Run] | None, seed: int) -> None:
+        own = [self.table.methods[method], pair.settings, pair.methods.get(method, {})]
+        if teacher is None:
+            told, where, needs, learnt = pair.teacher, self._store([]), (), {"TEACHER": pair.teacher}
+        else:
+            told, run = teacher
+            where, needs = run.store, (run.name,)
+            learnt = {"TEACHER": f"{pair.teacher}_{kind}", "TEACHER_SEED": seed}
+        settings = [_type(method, pair.student), {"DISTILLER": learnt}, *own]
+        self._add("student", f"{method},{told},{pair.student}", settings, seed, where, needs)
+
+    def _store(self, variation: Sequence[str]) -> str:
+        part = ",".join([*self.variant, *variation]).replace("/", "_")
+        return str(store.root() / part)
+
+    def _add(
+        self, role: str, name: str, settings: Sequence[Settings], seed: int, where: str, needs: tuple[str, ...] = ()
+    ) -> Run:
+        experiment = {"PROJECT": self.project, "NAME": ",".join([name, *self.overrides]), "SEED": seed}
+        cfg = load_config(self._configure([*settings, {"EXPERIMENT": experiment}]), None, self.options)
+        run = Run(run_name(cfg), role, cfg, where, needs)
+        if self.planned.setdefault(run.name, run).cfg != cfg:
+            raise UserError(f"{self.table.source}: two runs with different settings are called {run.name}")
+        return self.planned[run.name]
+
+    def _configure(self, settings: Sequence[Settings]) -> CfgNode:
+        cfg = self.schema.clone()
+        cfg.defrost()
+        always = {"DATASET": {"TYPE": self.table.dataset}, "SOLVER": {"EPOCHS": self.table.epochs["full"]}}
+        for part in (always, self.table.settings, *settings):
+            merge(cfg, part, self.table.source)
+        shorten(cfg, self.share)
+        cfg.freeze()
+        return cfg
+
+
+def shorten(cfg: CfgNode, share: Fraction) -> None:
+    """Scale everything that is counted in epochs, in place: the schedule keeps its shape.
+
+    These are ``SOLVER.EPOCHS``, ``SOLVER.LR_DECAY_STAGES`` and every whole number whose key speaks of a warm-up.
+    """
+    cfg.SOLVER.EPOCHS = _scaled(cfg.SOLVER.EPOCHS, share)
+    cfg.SOLVER.LR_DECAY_STAGES = [_scaled(stage, share) for stage in cfg.SOLVER.LR_DECAY_STAGES]
+    for node, key in _warmups(cfg):
+        node[key] = _scaled(node[key], share)
+
+
+def _warmups(node: CfgNode) -> Iterator[tuple[CfgNode, str]]:
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _warmups(value)
+        elif "WARMUP" in key and type(value) is int and value > 0:
+            yield node, key
+
+
+def _scaled(epochs: int, share: Fraction) -> int:
+    return max(1, math.floor(epochs * share + Fraction(1, 2)))
+
+
+def _products(kind: Kind) -> Iterator[Settings]:
+    """Every combination of the values that vary; one empty one if nothing does."""
+    for values in itertools.product(*kind.vary.values()):
+        yield dict(zip(kind.vary, values, strict=True))
+
+
+def _type(method: str, student: str) -> Settings:
+    return {"DISTILLER": {"TYPE": method, "STUDENT": student}}
+
+
+def _nest(key: str, value: Any) -> Settings:
+    nested: Any = value
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return nested
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run is: ``finished``, ``begun`` (with a checkpoint to continue from) or ``new``, after which epoch."""
+
+    status: str
+    epoch: int = 0
+    error: str | None = None
+
+
+def state(run: Run) -> State:
+    """Read from its folder how far a run is.
+
+    Raises:
+        UserError: the folder holds a run of other settings, or a teacher's place in the store is taken.
+    """
+    if run.role == "teacher":
+        resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}")
+    if not (run.folder / "latest").exists():
+        return State("new")
+    RunFolder(run.cfg, run.name).check_configuration()
+    try:
+        record = json.loads((run.folder / "record.json").read_text(encoding="utf-8"))
+        status, epoch, error = record["status"], int(record["epoch"]), record.get("error")
+    except (OSError, ValueError, KeyError, TypeError):
+        return State("begun")
+    published = run.role != "teacher" or ("digest" in record and run.teacher_file.is_file())
+    if status == "finished" and epoch == run.cfg.SOLVER.EPOCHS and published:
+        return State("finished", epoch)
+    return State("begun", epoch, error if status == "failed" else None)

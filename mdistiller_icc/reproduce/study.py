@@ -1,0 +1,156 @@
+"""A study: the runs of a table, told or made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import joblib
+import torch
+
+from mdistiller_icc.reproduce import local
+from mdistiller_icc.reproduce.estimate import Past, free, in_bytes, total
+from mdistiller_icc.reproduce.plan import Run, State, plan, state
+from mdistiller_icc.reproduce.table import Table
+from mdistiller_icc.reproduce.watch import Watch, clock
+from mdistiller_icc.run import resolve_device
+
+
+class Study:
+    """The runs of a table and how far each of them is.
+
+    Args:
+        protocol: ``full`` or ``short``.
+        seeds: the table's by default.
+        options: overrides for every run.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …
+        jobs: runs at once, on GPUs per GPU; by default one per GPU, or one per CPU core.
+
+    Raises:
+        UserError: a setting is wrong, or a folder or a teacher's place is taken by a run with other settings.
+    """
+
+    def __init__(
+        self, table: Table, protocol: str = "full", seeds: Sequence[int] | None = None, options: Sequence[str] = (),
+        device: str = "auto", jobs: int | None = None,
+    ) -> None:  # fmt: skip
+        self.table, self.protocol, self.jobs = table, protocol, jobs
+        self.runs = plan(table, protocol, seeds, options)
+        self.states: dict[str, State] = {run.name: state(run) for run in self.runs}
+        self.finished = [name for name, state in self.states.items() if state.status == "finished"]
+        self.devices = _devices(device, jobs, len(self.runs))
+        folders = {Path(run.cfg.LOG.PREFIX) for run in self.runs}
+        past = Past(folders, self.devices[0].partition(":")[0])
+        self.costs = {run.name: past.cost(run) for run in self.runs}
+
+    @property
+    def left(self) -> list[Run]:
+        return [run for run in self.runs if self.states[run.name].status != "finished"]
+
+    def told(self) -> str:
+        """The plan in words: every run in the order they will be made, what is done, and what the rest will take."""
+        lines = [f"{self.table.source}: {self.table.about}", ""]
+        rows = [self._row(run) for run in self.runs]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+        count = Counter(state.status for state in self.states.values())
+        lines += [
+            "",
+            f"{len(self.runs)} runs: {count['finished']} finished, {count['begun']} begun, {count['new']} new; "
+            f"protocol {self.protocol}; folder {self.runs[0].folder.parent}; teachers {self.runs[0].store}",
+            f"{self._time()}; {self._disk()}",
+        ]
+        return "\n".join(lines)
+
+    def _row(self, run: Run) -> tuple[str, ...]:
+        state, cost = self.states[run.name], self.costs[run.name]
+        of = f" {state.epoch}/{run.cfg.SOLVER.EPOCHS}" if state.status == "begun" else ""
+        failed = ", failed" if state.error else ""
+        seconds, size = self._left(run), cost.size
+        return (
+            f"{state.status}{of}{failed}",
+            run.role,
+            run.name,
+            "" if state.status == "finished" else "unknown" if seconds is None else clock(seconds),
+            "" if state.status == "finished" else "unknown" if size is None else in_bytes(size),
+            f"after {', '.join(run.needs)}" if run.needs and state.status != "finished" else "",
+        )
+
+    def _left(self, run: Run) -> float | None:
+        seconds = self.costs[run.name].seconds
+        share = 1 - self.states[run.name].epoch / run.cfg.SOLVER.EPOCHS
+        return None if seconds is None else seconds * share
+
+    def _time(self) -> str:
+        seconds, unknown = total(self._left(run) for run in self.left)
+        jobs = len(self.devices)
+        at_once = f", {jobs} at once" if jobs > 1 else ""
+        if unknown == len(self.left) and self.left:
+            return f"time{at_once}: unknown, no past records"
+        more = f" and {unknown} runs of which no record tells" if unknown else ""
+        return f"time{at_once}: about {clock(seconds / jobs)}{more}"
+
+    def _disk(self) -> str:
+        size, unknown = total(self.costs[run.name].size for run in self.left)
+        there = f"{in_bytes(free(self.runs[0].folder))} free"
+        if unknown == len(self.left) and self.left:
+            return f"disk: unknown ({there})"
+        more = f" and {unknown} runs of which no record tells" if unknown else ""
+        return f"disk: about {in_bytes(size)}{more} ({there})"
+
+    def make(self, engine: str = "local", address: str | None = None) -> int:
+        """Make what is left and return the exit status: 0, or 1 if a run failed.
+
+        Args:
+            engine: ``local`` or ``ray``.
+            address: of a running Ray cluster.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; every run left a state to continue from.
+        """
+        jobs = len(self.devices)
+        expected = {name: cost.seconds for name, cost in self.costs.items() if cost.seconds is not None}
+        watch = Watch(Path(self.table.source).stem, self.runs, self.finished, jobs, expected)
+        try:
+            with contextlib.closing(watch):
+                if engine == "ray":
+                    from mdistiller_icc.reproduce import on_ray
+
+                    on_ray.run_all(self.runs, self.finished, address, self.devices, self.jobs or 1, watch)
+                else:
+                    local.run_all(self.runs, self.finished, self.devices, _threads(jobs), watch)
+        finally:
+            self._summarise(watch)
+        return int(any(outcome.status != "finished" for outcome in watch.outcomes.values()))
+
+    def _summarise(self, watch: Watch) -> None:
+        count = Counter(outcome.status for outcome in watch.outcomes.values())
+        before = f" ({len(self.finished)} before)" if self.finished else ""
+        done = len(self.finished) + count["finished"]
+        others = [f"{count[status]} {status}" for status in ("failed", "skipped") if count[status]]
+        left = len(self.runs) - len(self.finished) - len(watch.outcomes)
+        others += [f"{left} left: the same command goes on"] if left else []
+        print("; ".join([f"{done} of {len(self.runs)} runs finished{before}", *others]), file=sys.stderr)
+        for name, outcome in watch.outcomes.items():
+            if outcome.status == "failed":
+                print(f"failed: {name}: {outcome.words}", file=sys.stderr)
+
+
+def _devices(device: str, jobs: int | None, runs: int) -> list[str]:
+    """A device for every run that goes on at the same time."""
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return [f"cuda:{i}" for _ in range(jobs or 1) for i in range(torch.cuda.device_count())]
+    kind = str(resolve_device(device))
+    return [kind] * min(jobs or (joblib.cpu_count() if kind == "cpu" else 1), runs)
+
+
+def _threads(jobs: int) -> int:
+    """Threads of each of several processes: small networks are trained faster by more processes than more threads."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else max(1, joblib.cpu_count() // jobs)

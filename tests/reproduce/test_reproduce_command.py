@@ -1,0 +1,198 @@
+"""``tools/reproduce.py`` as a user runs it: real runs, real kills, and the same command again."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "project": "tiny",
+    "dataset": "digits",
+    "epochs": {"full": 3, "short": 1},
+    "settings": {
+        "DATASET": {"FRACTION": 0.1},
+        "SOLVER": {"BATCH_SIZE": 8, "LR": 0.05, "SCHEDULE": "cosine", "EVAL_EVERY": 3},
+    },
+    "teachers": {"icc": {"ICC": {"MARGIN": -0.5, "QUEUE": {"SIZE": 2}}}},
+    "methods": {"KD": None},
+    "pairs": [{"teacher": "resnet8", "student": "resnet8"}],
+}
+TEACHER, STUDENT = "resnet8_icc,seed:0", "KD,resnet8_icc,resnet8,seed:0"
+
+
+def write(tmp_path, **changed):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | changed))
+
+
+def start(tmp_path, *arguments, **kwargs):
+    line = [sys.executable, str(ROOT / "tools/reproduce.py"), "tiny.yaml", *arguments]
+    environment = os.environ | {"MDISTILLER_ICC_HOST": "builtin"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
+    return subprocess.Popen(line, cwd=tmp_path, env=environment, text=True, start_new_session=True, **streams)
+
+
+def results(tmp_path):
+    """All that training computed, by run; not how long it took."""
+    found = {}
+    for file in sorted((tmp_path / "output/tiny").glob("*/metrics.jsonl")):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        found[file.parent.name] = [
+            {key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines
+        ]
+    return found
+
+
+def record(tmp_path, name):
+    return json.loads((tmp_path / "output/tiny" / name / "record.json").read_text())
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The study made in one go, with its bar on a terminal."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write(folder)
+    ours, theirs = pty.openpty()
+    process = start(folder, stderr=theirs)
+    os.close(theirs)
+    drawn = b""
+    while True:
+        try:
+            drawn += (read := os.read(ours, 4096))
+        except OSError:  # Linux's way to say that a terminal was closed
+            break
+        if not read:
+            break
+    assert process.wait() == 0, drawn
+    return folder, drawn.decode()
+
+
+def test_a_student_learns_from_the_teacher_of_its_seed_and_a_bar_tells_how_far_it_is(undisturbed):
+    folder, drawn = undisturbed
+    assert list(results(folder)) == [STUDENT, TEACHER]
+    assert all(len(lines) == 3 for lines in results(folder).values())
+    teacher, student = record(folder, TEACHER), record(folder, STUDENT)
+    assert teacher["status"] == student["status"] == "finished"
+    assert student["teacher"]["digest"] == teacher["digest"] and student["teacher"]["kind"] == "icc"
+    assert (folder / "teachers/digits/resnet8_icc_seed0.pth").is_file()
+    assert "tiny 0/2 runs |" in drawn and f"{TEACHER} (" in drawn and "% done" in drawn and "left" in drawn
+    assert "2 of 2 runs finished" in drawn
+
+
+def test_finished_runs_are_not_repeated_and_the_plan_says_so(undisturbed):
+    folder, _drawn = undisturbed
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+    again = start(folder)
+    told = again.communicate()[1]
+    assert again.returncode == 0 and "2 of 2 runs finished (2 before)" in told
+    plan = start(folder, "--plan", "--seeds", "0", "1", "DATASET.ROOT", "nowhere")
+    told, error = plan.communicate()
+    assert plan.returncode == 0, error
+    assert f"finished  teacher  {TEACHER}" in told
+    lines = {line.split()[2]: line for line in told.splitlines() if line.startswith("new ")}
+    assert list(lines) == [TEACHER.replace(":0", ":1"), STUDENT.replace(":0", ":1")]
+    assert all("unknown" not in line for line in lines.values()), "there are past records of these"
+    assert lines[STUDENT.replace(":0", ":1")].endswith("after resnet8_icc,seed:1")
+    assert "4 runs: 2 finished, 0 begun, 2 new" in told and "time" in told and "disk" in told
+    assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("way", ["ctrl-c", "kill -9"])
+def test_stopped_in_a_run_the_same_command_goes_on_to_the_same_results(tmp_path, undisturbed, way):
+    write(tmp_path)
+    process = start(tmp_path)
+    wait_for(tmp_path / "output/tiny" / TEACHER / "latest", process)
+    begun = (tmp_path / "output/tiny" / TEACHER / "config.yaml").stat().st_mtime_ns
+    if way == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal does: everybody in the foreground is told
+    else:
+        process.kill()
+    told = process.communicate(timeout=60)[1]  # the workers hold the pipe, so they have ended too
+    if way == "ctrl-c":
+        assert process.returncode == 130, told
+        assert "0 of 2 runs finished; 2 left: the same command goes on" in told
+        assert record(tmp_path, TEACHER)["status"] == "interrupted"
+    assert record(tmp_path, TEACHER)["epoch"] < 3, "it was not stopped in a run"
+
+    again = start(tmp_path)
+    told = again.communicate()[1]
+    assert again.returncode == 0, told
+    assert (tmp_path / "output/tiny" / TEACHER / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
+    assert results(tmp_path) == results(undisturbed[0])
+    assert record(tmp_path, STUDENT)["teacher"]["digest"] == record(undisturbed[0], STUDENT)["teacher"]["digest"]
+
+
+def test_a_failed_run_is_told_its_students_are_skipped_and_the_others_go_on(tmp_path):
+    write(
+        tmp_path,
+        epochs={"full": 2, "short": 1},
+        teachers={"vanilla": None, "icc": {"ICC": {"MARGIN": 3.0}}},
+        methods={"KD": None, "CRD": {"CRD": {"NCE": {"K": 0}}, "SOLVER": {"TRAINER": "crd"}}},
+    )
+    process = start(tmp_path, "--jobs", "2")
+    told = process.communicate()[1]
+    assert process.returncode == 1, told
+    assert "2 of 5 runs finished" not in told  # there are six
+    assert "2 of 6 runs finished; 2 failed; 2 skipped" in told
+    assert "failed: resnet8_icc,seed:0: ICC.MARGIN must be between -1 and 1, not 3.0" in told
+    assert "skipped: KD,resnet8_icc,resnet8,seed:0: it needs resnet8_icc,seed:0" in told
+    assert "failed: CRD,resnet8_vanilla,resnet8,seed:0: CRD.NCE.K" in told
+    assert "[2/6] KD,resnet8_vanilla,resnet8,seed:0: " in told, "a line for each finished run where nothing can be drawn"
+    assert record(tmp_path, "KD,resnet8_vanilla,resnet8,seed:0")["status"] == "finished"
+
+
+def workers(process):
+    """Worker processes of a study, by their command line."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker through /proc")
+def test_a_killed_worker_costs_its_run_and_nothing_else(tmp_path):
+    write(tmp_path, methods={}, alone=True, pairs=[{"teacher": "resnet8", "student": name} for name in ("resnet8", "vgg8")])
+    process = start(tmp_path, "--jobs", "1", "SOLVER.EPOCHS", "1")
+    wait_for(tmp_path / "output/tiny" / "resnet8_icc,SOLVER.EPOCHS:1,seed:0" / "config.yaml", process)
+    (worker,) = workers(process)
+    os.kill(worker, signal.SIGKILL)
+    told = process.communicate()[1]
+    assert process.returncode == 1
+    assert "failed: resnet8_icc,SOLVER.EPOCHS:1,seed:0: its process was killed by SIGKILL (out of memory?)" in told
+    assert "2 of 3 runs finished; 1 failed" in told
+
+
+def test_mistakes_are_one_line_and_status_2(command, tmp_path):
+    write(tmp_path, settings={"SOLVER": {"LRR": 1}})
+    for arguments, told in (
+        (["digit"], "error: no table 'digit' (did you mean 'digits'?)"),
+        (["tiny.yaml"], "error: tiny.yaml: unknown key SOLVER.LRR (did you mean 'SOLVER.LR'?)"),
+        (["digits", "SOLVER.LR"], "error: command line: 'SOLVER.LR' has no value"),
+        (["digits", "SOLVER.LRR", "1"], "error: command line: unknown key SOLVER.LRR"),
+        (["digits", "--address", "auto"], "error: --address is for --engine ray"),
+        (["missing/tiny.yaml"], "error: missing/tiny.yaml: No such file or directory"),
+    ):
+        done = command("tools/reproduce.py", *arguments)
+        assert done.returncode == 2 and done.stderr.startswith(told) and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from mdistiller_icc.reproduce import command, quickstart; command.parser().format_help(); "
+        "print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "False\n"

@@ -1,0 +1,247 @@
+"""Plans: teachers come before their students, seeds are paired, and a run's name says what it is."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from mdistiller_icc.config import load_config
+from mdistiller_icc.engine.run_folder import RunFolder
+from mdistiller_icc.engine.schedule import learning_rate
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.reproduce import table as tables
+from mdistiller_icc.reproduce.local import Agenda, Outcome
+from mdistiller_icc.reproduce.plan import State, plan, shorten, state
+from mdistiller_icc.reproduce.table import Kind, Pair, Table
+from mdistiller_icc.run import configure
+from mdistiller_icc.teachers import checkpoint
+
+
+def table(**changed):
+    content = {
+        "source": "mine.yaml", "about": "", "project": "mine", "dataset": "digits", "seeds": [0, 1],
+        "epochs": {"full": 8, "short": 2}, "settings": {}, "methods": {"KD": {}}, "alone": False,
+        "teachers": {"vanilla": Kind({}, {}), "icc": Kind({}, {})},
+        "pairs": [Pair("resnet14", "resnet8", {}, {})],
+    }  # fmt: skip
+    return Table(**content | changed)
+
+
+KINDS = {"vanilla": Kind({}, {}), "icc": Kind({}, {"ICC.MARGIN": [0.3, 0.5]}), "pretrained": Kind({}, {})}
+NETWORKS = st.sampled_from(["resnet8", "resnet14", "resnet20"])
+TABLES = st.builds(
+    table,
+    seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
+    methods=st.dictionaries(st.sampled_from(["KD", "DKD", "SP"]), st.just({}), min_size=1),
+    alone=st.booleans(),
+    teachers=st.sets(st.sampled_from(list(KINDS)), min_size=1).map(lambda names: {name: KINDS[name] for name in names}),
+    pairs=st.lists(st.builds(Pair, NETWORKS, NETWORKS, st.just({}), st.just({})), min_size=1, max_size=3),
+)
+
+
+@given(TABLES)
+@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+def test_whatever_the_table_teachers_come_first_and_names_differ(table):
+    runs = plan(table)
+    names = [run.name for run in runs]
+    assert len(set(names)) == len(names)
+    teachers = {run.name: run for run in runs if run.role == "teacher"}
+    for i, run in enumerate(runs):
+        assert set(run.needs) <= set(names[:i]), "a student before its teacher"
+        for teacher in map(teachers.__getitem__, run.needs):
+            assert run.cfg.DISTILLER.TEACHER_SEED == teacher.cfg.EXPERIMENT.SEED == run.cfg.EXPERIMENT.SEED
+            assert run.cfg.DISTILLER.TEACHER.startswith(teacher.cfg.DISTILLER.STUDENT)
+            assert run.store == teacher.store
+    files = [run.teacher_file for run in teachers.values()]
+    assert len(set(files)) == len(files), "two teachers in one place"
+    kinds = sum(2 if kind == "icc" else 1 for kind in table.teachers)
+    pairs = {(pair.teacher, pair.student) for pair in table.pairs}
+    students = {run.cfg.DISTILLER.STUDENT for run in runs if run.role == "student"} if table.alone else ()
+    distilled = len(pairs) * kinds * len(table.methods) + len(students)
+    assert len(runs) - len(teachers) == len(table.seeds) * distilled
+
+
+@given(TABLES, st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+def test_whatever_fails_every_run_ends_once_and_none_begins_without_its_teacher(table, random):
+    runs = plan(table)
+    before = {run.name for run in runs if run.role == "teacher" and random.random() < 0.3}
+    agenda, ended, going = Agenda(runs, before), {}, []
+    while True:
+        while len(going) < 3 and (run := agenda.next()) is not None:
+            assert all(name in before or ended[name].status == "finished" for name in run.needs)
+            going.append(run)
+        if not going:
+            break
+        run = going.pop(random.randrange(len(going)))
+        for one, outcome in agenda.end(run, Outcome(random.choice(["finished", "failed"]))):
+            assert one.name not in ended
+            ended[one.name] = outcome
+            if outcome.status == "skipped":
+                assert any(ended[name].status != "finished" for name in one.needs)
+    assert ended.keys() | before == {run.name for run in runs}
+
+
+def test_names_places_and_settings():
+    kinds = {"vanilla": Kind({}, {}), "icc": Kind({"ICC": {"WEIGHT": 0.5}}, {"ICC.MARGIN": [0.3, 0.7]})}
+    pair = Pair("resnet14", "resnet8", {"SOLVER": {"LR": 0.01}}, {"DKD": {"DKD": {"BETA": 3.0}}})
+    methods = {"KD": {}, "DKD": {"DKD": {"BETA": 2.0, "ALPHA": 4.0}}}
+    runs = {run.name: run for run in plan(table(seeds=[2], teachers=kinds, pairs=[pair], methods=methods, alone=True))}
+    assert list(runs) == [
+        "resnet14_vanilla,seed:2", "resnet14_icc,seed:2", "resnet14_icc,ICC.MARGIN:0.7,seed:2",
+        "NONE,resnet8,seed:2",
+        "KD,resnet14_vanilla,resnet8,seed:2", "DKD,resnet14_vanilla,resnet8,seed:2",
+        "KD,resnet14_icc,resnet8,seed:2", "DKD,resnet14_icc,resnet8,seed:2",
+        "KD,resnet14_icc,ICC.MARGIN:0.7,resnet8,seed:2", "DKD,resnet14_icc,ICC.MARGIN:0.7,resnet8,seed:2",
+    ]  # fmt: skip
+    teacher, student = runs["resnet14_icc,ICC.MARGIN:0.7,seed:2"], runs["DKD,resnet14_icc,ICC.MARGIN:0.7,resnet8,seed:2"]
+    assert (teacher.cfg.ICC.WEIGHT, teacher.cfg.ICC.MARGIN, teacher.cfg.SOLVER.LR) == (0.5, 0.7, 0.05)
+    assert (student.cfg.DKD.BETA, student.cfg.DKD.ALPHA, student.cfg.SOLVER.LR) == (3.0, 4.0, 0.01)
+    assert student.cfg.ICC.MARGIN == 0.3, "a student's configuration is not touched by how its teacher was made"
+    assert teacher.teacher_file.as_posix() == "teachers/ICC.MARGIN:0.7/digits/resnet14_icc_seed2.pth"
+    assert runs["resnet14_icc,seed:2"].teacher_file.as_posix() == "teachers/digits/resnet14_icc_seed2.pth"
+    assert runs["NONE,resnet8,seed:2"].cfg.SOLVER.LR == 0.01
+    assert teacher.folder.as_posix() == "output/mine/resnet14_icc,ICC.MARGIN:0.7,seed:2"
+
+
+def test_overrides_and_the_short_protocol_have_places_of_their_own():
+    teacher, _, student, _ = plan(
+        table(seeds=[0]), "short", options=["SOLVER.LR", "0.1", "DATASET.ROOT", "/data", "SOLVER.EPOCHS", "5"]
+    )
+    assert teacher.folder.as_posix() == "output/mine_short/resnet14_vanilla,SOLVER.LR:0.1,SOLVER.EPOCHS:5,seed:0"
+    place = "teachers/short,SOLVER.LR:0.1,SOLVER.EPOCHS:5/digits/resnet14_vanilla_seed0.pth"
+    assert teacher.teacher_file.as_posix() == place
+    assert student.needs == (teacher.name,)
+    for run in (teacher, student):
+        assert (run.cfg.SOLVER.LR, run.cfg.SOLVER.EPOCHS, run.cfg.DATASET.ROOT) == (0.1, 5, "/data")
+
+
+def test_pretrained_teachers_are_the_hosts_own():
+    runs = plan(table(teachers={"pretrained": Kind({}, {})}, seeds=[0]))
+    assert [run.name for run in runs] == ["KD,resnet14,resnet8,seed:0"]
+    assert runs[0].needs == () and runs[0].cfg.DISTILLER.TEACHER == "resnet14"
+
+
+def test_seeds_are_whole_before_the_next_begins():
+    seeds = [run.cfg.EXPERIMENT.SEED for run in plan(table(), seeds=[3, 1])]
+    assert seeds == sorted(seeds)
+
+
+@pytest.mark.parametrize("key", ["EXPERIMENT.SEED", "DISTILLER.STUDENT", "DATASET.TYPE", "EXPERIMENT.NAME"])
+def test_what_the_table_sets_for_each_run_cannot_be_overridden(key):
+    with pytest.raises(UserError, match=f"{key} is set by the table mine.yaml"):
+        plan(table(), options=[key, "1"])
+
+
+def test_two_meanings_of_one_name_are_refused():
+    pairs = [Pair("resnet14", "resnet8", {"SOLVER": {"LR": lr}}, {}) for lr in (0.1, 0.01)]
+    with pytest.raises(UserError, match="two runs with different settings are called KD,resnet14_vanilla,resnet8"):
+        plan(table(pairs=pairs))
+
+
+def test_a_short_schedule_has_the_shape_of_the_full_one():
+    cfg = configure(None, ["DKD.WARMUP", "20", "SOLVER.EPOCHS", "240"])
+    short = cfg.clone()
+    short.defrost()
+    shorten(short, Fraction(30, 240))
+    assert (short.SOLVER.EPOCHS, short.SOLVER.LR_DECAY_STAGES) == (30, [19, 23, 26])
+    assert (short.DKD.WARMUP, short.REVIEWKD.WARMUP_EPOCHS, short.ICC.WARMUP) == (3, 3, 0)
+    for epoch in range(1, 31):
+        nearby = {learning_rate(at, cfg.SOLVER) for at in range(8 * epoch - 11, 8 * epoch + 5)}
+        assert learning_rate(epoch, short.SOLVER) in nearby
+    very_short = cfg.clone()
+    very_short.defrost()
+    shorten(very_short, Fraction(1, 240))
+    assert (very_short.SOLVER.EPOCHS, very_short.DKD.WARMUP) == (1, 1)
+
+
+def test_tables_that_share_a_project_agree_on_every_run_they_share():
+    known = {}
+    for name in tables.shipped():
+        one = tables.load(name)
+        for run in plan(one, seeds=[0]):
+            place = one.project, run.name
+            assert known.setdefault(place, (name, run.cfg))[1] == run.cfg, f"{name} and {known[place][0]}: {run.name}"
+    shared = {place for place in known if place[1] == "KD,resnet32x4_icc,resnet8x4,seed:0"}
+    assert shared == {("cifar100", "KD,resnet32x4_icc,resnet8x4,seed:0")}
+
+
+def test_published_settings_of_pairs():
+    def setting(table, name):
+        return next(run.cfg for run in plan(tables.load(table), seeds=[0]) if run.name == f"{name},seed:0")
+
+    cfg = setting("cifar100_homogeneous", "CKD,wrn_40_2_icc,wrn_40_1")
+    assert (cfg.SOLVER.EPOCHS, cfg.SOLVER.SCHEDULE, cfg.SOLVER.BATCH_SIZE, cfg.SOLVER.LR) == (480, "cosine", 32, 0.05)
+    assert (cfg.CKD.CL_WEIGHT, cfg.CKD.TEMPERATURE) == (50.0, 2.0)
+    cfg = setting("cifar100_heterogeneous", "DKD,vgg13_vanilla,MobileNetV2")
+    assert (cfg.SOLVER.EPOCHS, cfg.SOLVER.LR, cfg.SOLVER.WEIGHT_DECAY, cfg.DKD.BETA) == (240, 0.01, 5e-4, 6.0)
+    cfg = setting("cifar100_heterogeneous", "CRD,ResNet50_icc,vgg8")
+    assert (cfg.SOLVER.TRAINER, cfg.SOLVER.LR) == ("crd", 0.05)
+    cfg = setting("imagenet", "KD,ResNet34_icc,ResNet18")
+    assert (cfg.SOLVER.BATCH_SIZE, cfg.SOLVER.LR, cfg.KD.TEMPERATURE, cfg.KD.LOSS.KD_WEIGHT) == (512, 0.2, 1.0, 0.5)
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """A teacher's run with a folder that `RunFolder` made, and a way to put a record into it."""
+    monkeypatch.chdir(tmp_path)
+    run = plan(table())[0]
+    folder = RunFolder(run.cfg, run.name)
+    folder.open(resume=False, overwrite=False)
+    (run.folder / "latest").touch()
+
+    def record(**content):
+        folder.write_record(content)
+        return state(run)
+
+    return run, record
+
+
+def publish(run, of=None):
+    checkpoint.save({"model": {}, "meta": {"run": of or f"mine/{run.name}"}}, run.teacher_file)
+
+
+def test_states(begun):
+    run, record = begun
+    assert state(run) == State("begun")
+    assert record(status="running", epoch=3) == State("begun", 3)
+    assert record(status="failed", epoch=3, error="oops") == State("begun", 3, "oops")
+    assert record(status="finished", epoch=8, digest="") == State("begun", 8), "its teacher is not in the store"
+    publish(run)
+    assert record(status="finished", epoch=8, digest="") == State("finished", 8)
+    assert record(status="finished", epoch=8) == State("begun", 8), "it was stopped between publishing and saying so"
+    (run.folder / "record.json").write_text("{")
+    assert state(run) == State("begun")
+    (run.folder / "latest").unlink()
+    assert state(run) == State("new")
+
+
+def test_a_folder_of_other_settings_is_not_taken_for_the_same_run(begun):
+    run, record = begun
+    record(status="finished", epoch=8, digest="")
+    other = plan(table(settings={"SOLVER": {"LR": 0.1}}))[0]
+    assert other.folder == run.folder
+    with pytest.raises(UserError, match="SOLVER.LR 0.1: it was begun with 0.05"):
+        state(other)
+    elsewhere = plan(table(settings={"DATASET": {"ROOT": "elsewhere"}}))[0]
+    publish(run)
+    assert state(elsewhere).status == "finished", "where the images are does not matter"
+
+
+def test_somebody_elses_teacher_is_not_overwritten(begun):
+    run, _record = begun
+    publish(run, of="distill/by_hand")
+    with pytest.raises(UserError, match="holds the teacher of distill/by_hand"):
+        state(run)
+
+
+def test_settings_survive_the_way_to_a_worker():
+    import pickle
+
+    run = plan(table())[0]
+    assert pickle.loads(pickle.dumps(run)) == run
+    assert load_config(run.cfg, None) == run.cfg

@@ -1,0 +1,7 @@
+"""Does an ICC teacher help? The answer on handwritten digits, in minutes: python tools/quickstart.py"""
+
+from mdistiller_icc.errors import exit_status
+from mdistiller_icc.reproduce.quickstart import main
+
+if __name__ == "__main__":
+    raise SystemExit(exit_status(main))
