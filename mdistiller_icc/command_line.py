@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
+from collections.abc import Sequence
+from itertools import islice
+
+KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
+
+
+def split_overrides(arguments: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
+    """Part a command line into its own words and its ``KEY VALUE`` overrides, which may stand anywhere in it.
+
+    >>> split_overrides(["--seeds", "0", "1", "SOLVER.LR", "0.1", "--plan"])
+    (['--seeds', '0', '1', '--plan'], ['SOLVER.LR', '0.1'])
+    """
+    own: list[str] = []
+    overrides: list[str] = []
+    words = iter(sys.argv[1:] if arguments is None else arguments)
+    for word in words:
+        if KEY.fullmatch(word):
+            overrides += [word, *islice(words, 1)]
+        else:
+            own.append(word)
+    return own, overrides
 
 
 def training_parser(description: str) -> argparse.ArgumentParser:

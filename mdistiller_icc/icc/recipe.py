@@ -60,7 +60,7 @@ class ICC(Distiller):
         self.weight = _weight(node)
         # With λ = 0 nothing of ICC runs, so training is plain training to the last bit.
         self.adaptive = node.WEIGHT_MODE == "gradnorm"
-        self.off = node.WEIGHT_MODE == "fixed" and node.WEIGHT == 0
+        self.off = node.WEIGHT_MODE == "fixed" and node.WEIGHT == 0 and not node.THEORY
         self.views: Callable[[Tensor], Tensor] | None = None
         self.batch_index: Tensor | None = None  # for a host that passes no indices
         self.means = EpochMeans()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 from collections.abc import Sequence
-from itertools import islice
 
+from mdistiller_icc.command_line import split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.reproduce import table as tables
 
 ENGINES = ("local", "ray")
-KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,14 +49,7 @@ def _jobs(text: str) -> int:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse a command line, in which overrides may stand anywhere, also right after ``--seeds 0 1``."""
-    rest: list[str] = []
-    options: list[str] = []
-    words = iter(sys.argv[1:] if arguments is None else arguments)
-    for word in words:
-        if KEY.fullmatch(word):
-            options += [word, *islice(words, 1)]
-        else:
-            rest.append(word)
+    rest, options = split_overrides(arguments)
     given = parser().parse_intermixed_args(rest)
     given.options += options
     return given
