@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import runpy
 import sys
@@ -24,18 +25,23 @@ def main() -> int:
     if not script.is_file():
         raise UserError(f"{script}: no such script")
 
+    forced = os.environ.get("MDISTILLER_ICC_HOST")
+    if forced and forced != "mdistiller":
+        raise UserError(f"MDISTILLER_ICC_HOST is '{forced}', but {script} runs in mdistiller itself; unset it")
+    os.environ["MDISTILLER_ICC_HOST"] = "mdistiller"
     # Python would put the script's folder first; mdistiller's package lies beside its tools/.
     sys.path.insert(0, str(script.resolve().parent))
     checkout = script.resolve().parent.parent
     if (checkout / "mdistiller" / "__init__.py").is_file():
         sys.path.insert(1, str(checkout))
-    os.environ.setdefault("MDISTILLER_ICC_HOST", "mdistiller")
+    if importlib.util.find_spec("mdistiller") is None:
+        raise UserError(f"{script}: there is no mdistiller/ in {checkout}, and none is installed")
 
     from mdistiller_icc.launch import prepare, told_as_user_error
 
-    prepare()
+    host = prepare()
     sys.argv = [str(script), *given.arguments]
-    with told_as_user_error():
+    with told_as_user_error(host.CFG):
         runpy.run_path(str(script), run_name="__main__")
     return 0
 

@@ -18,12 +18,13 @@ ADDED = CfgNode(
         "EXPERIMENT": {"SEED": None},
         "DATASET": {
             "ROOT": "data",
+            "IMAGES": "",  # a data set whose images students learn from instead, labelled by their teacher
             "FRACTION": 1.0,  # of the training images, the same share of every class
             "HOLDOUT": 0.0,  # share of the training images kept apart to choose an epoch by
             "LOADER": "auto",  # resident: images live on the device; workers: processes decode them
         },
         "DISTILLER": {"TEACHER_CKPT": "", "TEACHER_SEED": None},
-        "SOLVER": {"SCHEDULE": "step", "PRECISION": "fp32", "CHANNELS_LAST": False, "EVAL_EVERY": 1},
+        "SOLVER": {"SCHEDULE": "step", "PRECISION": "fp32", "CHANNELS_LAST": "auto", "EVAL_EVERY": 1},
         "COMPAT": {"UPSTREAM": False},
     }
 )

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
 from yacs.config import CfgNode
 
 from mdistiller_icc import __version__
+from mdistiller_icc.builtin.config import CFG as BUILTIN
 from mdistiller_icc.errors import UserError, nearest
 
 NAMES = ("builtin", "mdistiller")
@@ -59,7 +62,7 @@ def get_host() -> Host:
             host = _mdistiller()
         except ImportError as error:
             if forced:
-                raise UserError(f"MDISTILLER_ICC_HOST=mdistiller, but it cannot be imported: {error}") from None
+                raise UserError(f"MDISTILLER_ICC_HOST is mdistiller, which cannot be imported: {error}") from None
             why = f" (mdistiller is installed but cannot be imported: {error})"
         else:
             print(f"host: mdistiller {host.version} at {host.path}")
@@ -69,6 +72,27 @@ def get_host() -> Host:
     return host
 
 
+def lookup(registry: dict[str, Any], name: str, key: str, what: str) -> Any:
+    """The entry of a host's registry that the setting ``key`` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in registry:
+        raise UserError(f"{key}: no {what} '{name}'{nearest(name, registry)}; there are {', '.join(sorted(registry))}")
+    return registry[name]
+
+
+def widen(cfg: CfgNode, floats: CfgNode) -> None:
+    """Make every int of ``cfg`` a float where ``floats`` has one, in place: ``KD.TEMPERATURE`` 4 takes 2.5 then."""
+    for key, value in floats.items():
+        if isinstance(value, CfgNode):
+            if isinstance(cfg.get(key), CfgNode):
+                widen(cfg[key], value)
+        elif type(value) is float and type(cfg.get(key)) is int:
+            cfg[key] = float(cfg[key])
+
+
 def _mdistiller() -> Host:
     distillers = importlib.import_module("mdistiller.distillers")
     engine = importlib.import_module("mdistiller.engine")
@@ -76,6 +100,11 @@ def _mdistiller() -> Host:
     config = importlib.import_module("mdistiller.engine.cfg")
     package = importlib.import_module("mdistiller")
     path = Path(package.__file__ or next(iter(package.__path__))).resolve()
+    widen(config.CFG, BUILTIN)
+    if not torch.cuda.is_available():
+        # mdistiller calls it everywhere, in constructors too
+        torch.Tensor.cuda = nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
+        print("no GPU: .cuda() does nothing")
     return Host(
         name="mdistiller",
         version=str(getattr(package, "__version__", "0.1")),
@@ -84,13 +113,12 @@ def _mdistiller() -> Host:
         distiller_dict=distillers.distiller_dict,
         trainer_dict=engine.trainer_dict,
         cifar_model_dict=models.cifar_model_dict,
-        tiny_imagenet_model_dict=models.tiny_imagenet_model_dict,
+        tiny_imagenet_model_dict=getattr(models, "tiny_imagenet_model_dict", {}),  # since November 2023
         imagenet_model_dict=models.imagenet_model_dict,
     )
 
 
 def _builtin() -> Host:
-    from mdistiller_icc.builtin.config import CFG
     from mdistiller_icc.builtin.distillers import distiller_dict
     from mdistiller_icc.builtin.models import cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
     from mdistiller_icc.engine.trainer import trainer_dict
@@ -99,7 +127,7 @@ def _builtin() -> Host:
         name="builtin",
         version=__version__,
         path=str(Path(__file__).parent / "builtin"),
-        CFG=CFG,
+        CFG=BUILTIN,
         distiller_dict=distiller_dict,
         trainer_dict=trainer_dict,
         cifar_model_dict=cifar_model_dict,

@@ -1,44 +1,63 @@
-"""What an unmodified mdistiller script needs around it: the plugin, our teachers, and no GPU if there is none."""
+"""What an unmodified mdistiller script needs around it: the plugin, our teachers, and what its age has made wrong."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import getpass
+import importlib.util
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.config import load_config
+from mdistiller_icc.config import ADDED, load_config
+from mdistiller_icc.engine.run_folder import flat
+from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.host import Host
-from mdistiller_icc.plugin import register
-from mdistiller_icc.teachers import resolve, store
+from mdistiller_icc.host import Host, lookup
+from mdistiller_icc.plugin import Registered, from_file, register
+from mdistiller_icc.teachers import checkpoint, resolve, store
+
+CLASSES = {"cifar100": 100, "tiny_imagenet": 200, "imagenet": 1000}
+NOBODY = "none"
+"""The teacher's name in a recipe that has no teacher."""
+READ = ("EXPERIMENT.SEED", "DISTILLER.TEACHER_CKPT", "DISTILLER.TEACHER_SEED")
+"""Of the settings we add to a host, those that have an effect in its own scripts."""
+UNKNOWN = (
+    "{}: mdistiller's own scripts do not know it; leave it out, or train with "
+    "MDISTILLER_ICC_HOST=mdistiller python tools/train.py"
+)
 
 
 def prepare() -> Host:
-    """Register in the host and make its configuration read files as ours does; returns the host.
-
-    Without a GPU, ``.cuda()`` on tensors and modules returns them as they are: mdistiller calls it everywhere.
-    """
-    if not torch.cuda.is_available():
-        torch.Tensor.cuda = nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
-        print("no GPU: .cuda() does nothing")
-    host = register().host
-    LaunchedConfig.host = host
-    object.__setattr__(host.CFG, "__class__", LaunchedConfig)  # yacs takes a plain assignment for a new key
-    return host
+    """Register in the host and make its configuration read files as ours does; returns the host."""
+    registered = register()
+    cfg = registered.host.CFG
+    cfg.LOG.WANDB = False  # mdistiller turns it on for everybody, and fails where it is not installed
+    torch.serialization.add_safe_globals(checkpoint.NUMPY_SCALARS)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name; mdistiller only asks
+        os.environ["LOGNAME"] = str(os.getuid())
+    LaunchedConfig.registered = registered
+    object.__setattr__(cfg, "__class__", LaunchedConfig)  # yacs takes a plain assignment for a new key
+    return registered.host
 
 
 class LaunchedConfig(CfgNode):
-    """mdistiller's ``CFG`` with our way of merging, and with our teachers chosen when it is frozen.
+    """mdistiller's ``CFG`` with our way of merging; when it is frozen, its names are checked and its teacher is ready.
 
-    Numbers are widened, mistakes are told in one line, and ``DISTILLER.TEACHER_SEED`` and
-    ``DISTILLER.TEACHER_CKPT`` re-point the checkpoint that mdistiller's registry names for the teacher.
+    Numbers are widened, mistakes are told in one line, ``EXPERIMENT.SEED`` seeds the process, and the registry's
+    entry of the teacher is re-pointed to the checkpoint that ``DISTILLER.TEACHER_CKPT`` or ``TEACHER_SEED`` names.
     """
 
-    host: Host
+    registered: Registered
 
     def merge_from_file(self, cfg_filename: str) -> None:
         self._take(load_config(self, cfg_filename))
@@ -47,38 +66,99 @@ class LaunchedConfig(CfgNode):
         self._take(load_config(self, None, cfg_list or ()))
 
     def freeze(self) -> None:
-        models, node = self.host.models(self.DATASET.TYPE), self.DISTILLER
-        resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", self.DATASET.TYPE)
-        if node.TYPE != "NONE":
-            resolve.architecture(models, node.TEACHER, "DISTILLER.TEACHER", self.DATASET.TYPE)
-        stored = store.parse(node.TEACHER)
-        if node.TEACHER in models and self.DATASET.TYPE != "imagenet":
-            factory, file = models[node.TEACHER]
-            if node.TEACHER_CKPT:
-                file = node.TEACHER_CKPT
-            elif stored:
-                file = str(store.path(self.DATASET.TYPE, stored, node.TEACHER_SEED))
-            models[node.TEACHER] = (factory, file)
+        host, node, dataset = self.registered.host, self.DISTILLER, self.DATASET.TYPE
+        _refuse_unread(self, self.registered.added["config nodes"])
+        if dataset == "digits":
+            raise UserError(UNKNOWN.format("DATASET.TYPE digits"))
+        lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller")
+        lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
+        if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
+            raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")
+        models = host.models(dataset)
+        resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
+        if node.TYPE not in store.KINDS:
+            _point_to_teacher(models, self)
+        elif node.TYPE != "NONE":
+            node.TEACHER = NOBODY
+            models[NOBODY] = nobody if dataset == "imagenet" else (nobody, _in_mdistillers_layout({}))
         super().freeze()
+        if self.EXPERIMENT.SEED is not None:
+            seed_everything(self.EXPERIMENT.SEED)
 
     def clone(self) -> CfgNode:
         return CfgNode(super().clone())
 
     def _take(self, merged: CfgNode) -> None:
+        merged.defrost()  # a script may still set things itself
         for key, value in merged.items():
             self[key] = value
 
 
+def nobody(**_: Any) -> nn.Module:
+    """The teacher of recipes that have none; mdistiller's script builds and loads one for all but ``NONE``."""
+    return nn.Identity()
+
+
+def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
+    name, dataset = cfg.DISTILLER.TEACHER, cfg.DATASET.TYPE
+    architecture = resolve.architecture(models, name, "DISTILLER.TEACHER", dataset)
+    _kind, file = resolve.find(models, cfg)
+    if file is None:
+        return
+    if dataset == "imagenet":
+        models[name] = functools.partial(from_file, models[architecture], file, architecture)
+        return
+    factory, state = models[name][0], checkpoint.read_state(file)
+    if dataset in CLASSES:
+        checkpoint.load_into(factory(num_classes=CLASSES[dataset]), state, file, architecture)
+    models[name] = (factory, _in_mdistillers_layout(state))
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="mdistiller_icc_")
+
+
+def _in_mdistillers_layout(state: dict[str, Tensor]) -> str:
+    """A file that lives as long as this process, from which mdistiller's script can load ``state``."""
+    file = Path(_scratch().name) / "teacher.pth"
+    checkpoint.save({"model": state}, file)
+    return str(file)
+
+
+def _refuse_unread(cfg: CfgNode, added: Sequence[str]) -> None:
+    """A setting that the host's own scripts would pass over in silence is an error.
+
+    Args:
+        cfg: the whole configuration.
+        added: dotted keys the host did not have before us.
+    """
+    defaults, given = flat(ADDED), flat(cfg)
+    for key in added:
+        if key in defaults and key not in READ and given[key] != defaults[key]:
+            raise UserError(UNKNOWN.format(f"{key} {given[key]}"))
+
+
 @contextlib.contextmanager
-def told_as_user_error() -> Iterator[None]:
-    """A teacher the script does not find is the user's to train: say with which command."""
+def told_as_user_error(cfg: CfgNode) -> Iterator[None]:
+    """Tell in one line what a script finds missing or does not know.
+
+    Args:
+        cfg: what the script was configured with.
+    """
     try:
         yield
     except FileNotFoundError as error:
         file = Path(str(error.filename))
-        teacher = store.parse(file.stem.partition("_seed")[0])
-        if teacher is None or file.parent.parent != store.root():
-            raise
-        seed = file.stem.partition("_seed")[2]
-        trained = store.command(file.parent.name, teacher, int(seed) if seed else None)
-        raise UserError(f"{file}: no such teacher; train it: {trained}") from None
+        teacher = store.parse(file.stem)
+        if teacher is not None and file.parent.parent == store.root():
+            trained = store.command(file.parent.name, teacher)
+            raise UserError(f"{file}: no such teacher; train it: {trained}") from None
+        if file.name == "latest":
+            raise UserError(f"{file}: there is no run to resume; its overrides are part of its name") from None
+        raise
+    except NotImplementedError as error:
+        for key, value in {"DATASET.TYPE": cfg.DATASET.TYPE, "SOLVER.TYPE": cfg.SOLVER.TYPE}.items():
+            if str(error) == value:
+                raise UserError(UNKNOWN.format(f"{key} {value}")) from None
+        raise

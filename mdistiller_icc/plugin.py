@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -63,7 +64,7 @@ def _register() -> Registered:
                 teacher = store.TeacherName(architecture, kind)
                 file = store.path(dataset, teacher)
                 if dataset == "imagenet":
-                    enriched: Any = functools.partial(_stored, entry, teacher)
+                    enriched: Any = functools.partial(from_file, entry, file, architecture)
                 else:
                     enriched = (entry[0], str(file))
                 add(registry, str(teacher), enriched, "teachers")
@@ -82,10 +83,11 @@ def register(verbose: bool = True) -> Registered:
     return registered
 
 
-def _stored(factory: Any, teacher: store.TeacherName, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """An ImageNet teacher; ``pretrained`` means from the store."""
-    model = factory(pretrained=False, **kwargs)
+def from_file(
+    factory: Any, file: Path, architecture: str, pretrained: bool = False, **arguments: Any
+) -> nn.Module:
+    """An ImageNet network whose ``pretrained`` weights are those of a file."""
+    model = factory(pretrained=False, **arguments)
     if pretrained:
-        file = store.path("imagenet", teacher)
-        checkpoint.load_into(model, checkpoint.read_state(file), file, teacher.architecture)
+        checkpoint.load_into(model, checkpoint.read_state(file), file, architecture)
     return model

@@ -18,8 +18,8 @@ from mdistiller_icc.engine.progress import Progress
 from mdistiller_icc.engine.run_folder import RunFolder, run_name
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.engine.trainer import Trainer, seed_everything, trainer_dict
-from mdistiller_icc.errors import UserError, nearest
-from mdistiller_icc.host import Host
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import register
 from mdistiller_icc.teachers import checkpoint, resolve, store
 
@@ -83,7 +83,7 @@ def run(
     """
     host = register().host
     where = resolve_device(device)
-    distiller_class = _lookup(host.distiller_dict, cfg.DISTILLER.TYPE, "DISTILLER.TYPE", "distiller")
+    distiller_class = lookup(host.distiller_dict, cfg.DISTILLER.TYPE, "DISTILLER.TYPE", "distiller")
     trainer_class = _trainer(host, cfg.SOLVER.TRAINER)
     models = host.models(cfg.DATASET.TYPE)
     student_name = resolve.architecture(models, cfg.DISTILLER.STUDENT, "DISTILLER.STUDENT", cfg.DATASET.TYPE)
@@ -97,7 +97,7 @@ def run(
 
     seed = cfg.EXPERIMENT.SEED or 0
     seed_everything(seed)
-    dataset = data.load(cfg, seed, where)
+    dataset = data.load(cfg, seed, where, memory_format=_layout(cfg, distiller_class, models, student_name, kind))
     name = run_name(cfg, options)
     folder = RunFolder(cfg, name)
     place = store.path(dataset.name, store.TeacherName(student_name, kind or ""), cfg.EXPERIMENT.SEED)
@@ -107,10 +107,13 @@ def run(
     computed_in = precision.resolve(cfg.SOLVER.PRECISION, where)
     teacher = None
     teacher_told = None
+    if kind is not None and cfg.DATASET.IMAGES:
+        raise UserError(f"DATASET.IMAGES {cfg.DATASET.IMAGES}: nobody labels them, {cfg.DISTILLER.TYPE} has no teacher")
     if kind is None:
         teacher, whose = resolve.load(models, cfg, dataset.classes)
         top1 = _teacher_accuracy(teacher.to(where).eval(), dataset, where, computed_in, str(whose), whose.path)
         teacher_told = whose.record() | {"top1": top1}
+        data.label(dataset, teacher, where)
 
     student = resolve.build(models, student_name, cfg, dataset.num_classes)
     distiller = _distiller(distiller_class, student, teacher, cfg, dataset.num_data).to(where)
@@ -147,19 +150,24 @@ def run(
     return told
 
 
-def _lookup(registry: dict[str, Any], name: str, key: str, what: str) -> Any:
-    if name not in registry:
-        raise UserError(f"{key}: no {what} '{name}'{nearest(name, registry)}; there are {', '.join(sorted(registry))}")
-    return registry[name]
-
-
 def _trainer(host: Host, name: str) -> type[Trainer]:
     ours = {**trainer_dict, "icc": trainer_dict["base"]}
     if name in host.trainer_dict and name not in ours:
         raise UserError(
             f"SOLVER.TRAINER {name} is the host's own: run it with python -m mdistiller_icc its/tools/train.py"
         )
-    return _lookup(ours, name, "SOLVER.TRAINER", "trainer")
+    return lookup(ours, name, "SOLVER.TRAINER", "trainer")
+
+
+def _layout(
+    cfg: CfgNode, distiller_class: Any, models: dict[str, Any], student: str, kind: str | None
+) -> torch.memory_format:
+    names = [student]
+    if kind is None:
+        names.append(resolve.architecture(models, cfg.DISTILLER.TEACHER, "DISTILLER.TEACHER", cfg.DATASET.TYPE))
+    entries = [models[name] for name in names]
+    factories = [entry[0] if isinstance(entry, tuple) else entry for entry in entries]
+    return precision.memory_format(cfg.SOLVER.CHANNELS_LAST, distiller_class, *factories)
 
 
 def _check_solver(cfg: CfgNode) -> None:

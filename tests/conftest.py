@@ -14,7 +14,7 @@ for name in ("MDISTILLER_ICC_HOST", "MDISTILLER_ICC_TEACHERS"):
     os.environ.pop(name, None)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes tests start
 
-import torch
+import torch  # noqa: E402  (after the environment is set)
 
 torch.set_num_threads(1)
 # A busy machine is slow, not wrong.

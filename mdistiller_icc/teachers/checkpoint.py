@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,14 @@ from mdistiller_icc.errors import UserError
 
 WRAPPERS = ("model", "state_dict")
 PREFIXES = ("module.", "student.")
+_SCALAR = np.float64().__reduce__()[0]
+NUMPY_SCALARS = [
+    _SCALAR,
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # what numpy 1 called it
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]},
+]
+"""What torch must let through to read a NumPy number: mdistiller's optimiser state has one after a learning-rate drop."""
 
 
 def save(content: Any, path: str | Path) -> None:
@@ -41,6 +50,7 @@ def read(path: str | Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     try:
+        torch.serialization.add_safe_globals(NUMPY_SCALARS)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: not a checkpoint of plain tensors, or damaged") from None

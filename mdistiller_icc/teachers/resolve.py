@@ -74,17 +74,10 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     """
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
     arch = architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset)
-    stored = store.parse(node.TEACHER)
-    model = build(models, arch, cfg, len(classes))
-    if node.TEACHER_CKPT:
-        kind, file = "file", Path(node.TEACHER_CKPT)
-    elif stored:
-        kind, file = stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
-    elif dataset == "imagenet":
+    kind, file = find(models, cfg)
+    if file is None:
         return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "", dataset)
-    else:
-        kind, file = "pretrained", _hosts_own(models, arch, dataset)
-
+    model = build(models, arch, cfg, len(classes))
     content = checkpoint.read(file)
     meta = content.get("meta", {}) if isinstance(content, dict) else {}
     if meta.get("classes") and tuple(meta["classes"]) != classes:
@@ -92,6 +85,24 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     checkpoint.load_into(model, checkpoint.state_of(content, file), file, arch)
     kind, seed = (meta.get("kind", kind), meta.get("seed")) if meta else (kind, node.TEACHER_SEED)
     return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), meta.get("dataset", dataset))
+
+
+def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
+    """The kind of teacher that ``cfg`` names, and its checkpoint: None if it is ImageNet's of torchvision.
+
+    Raises:
+        UserError: there is no such network, or no checkpoint of it.
+    """
+    node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
+    arch = architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset)
+    stored = store.parse(node.TEACHER)
+    if node.TEACHER_CKPT:
+        return "file", Path(node.TEACHER_CKPT)
+    if stored:
+        return stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
+    if dataset == "imagenet":
+        return "pretrained", None
+    return "pretrained", _hosts_own(models, arch, dataset)
 
 
 def _in_store(dataset: str, teacher: store.TeacherName, seed: int | None) -> Path:
