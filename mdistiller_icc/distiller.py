@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mdistiller_icc.frozen_teacher import FrozenTeacher
+
 Features = dict[str, Any]
 """What a model returns beside its logits: ``feats``, ``preact_feats`` (lists), ``pooled_feat`` (B, D)."""
 
@@ -28,6 +30,7 @@ class Distiller(nn.Module):
         super().__init__()
         self.student = student
         self.teacher = teacher
+        self._frozen = FrozenTeacher(teacher) if teacher is not None else None
         if teacher is not None:
             teacher.requires_grad_(False)
             teacher.eval()
@@ -47,10 +50,11 @@ class Distiller(nn.Module):
         own = {id(p) for p in self.student.parameters()}
         return sum(p.numel() for p in self.get_learnable_parameters() if id(p) not in own)
 
-    @torch.no_grad()
     def teach(self, image: Tensor) -> tuple[Tensor, Features]:
-        """The teacher's logits and features for a batch, without a graph."""
-        return self.teacher(image)
+        """The teacher's logits and features for a batch, without a graph, from a copy made for inference."""
+        if self._frozen is None or self._frozen.teacher is not self.teacher:  # set since, or a replica of DataParallel
+            self._frozen = FrozenTeacher(self.teacher)
+        return self._frozen(image)
 
     def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         raise NotImplementedError(f"{type(self).__name__} defines no forward_train")

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .bundle import Dataset, load
+from .transfer import label
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "label", "load"]

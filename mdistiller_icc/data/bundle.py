@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from mdistiller_icc.errors import UserError, nearest
 
-from . import cifar100, digits, imagenet, tiny_imagenet
+from . import cifar100, digits, imagenet, tiny_imagenet, transfer
 from .augment import Augmentation
 from .contrast import ContrastiveSampler
 from .loaders import Normalize, Pixels, TestLoader, TrainLoader
@@ -43,6 +43,8 @@ class Dataset:
         holdout: like ``test``, of the training images set aside for selection; None without.
         num_data: number of training images, which ``index`` counts.
         augmentation: in words, ``crop+flip``.
+        unlabelled: the training images in the order of their index, not augmented, where they are another data set's
+            and `transfer.label` has to give them labels before they are trained on; else None.
         loader: which kind is in use, ``resident`` or ``workers``.
     """
 
@@ -54,6 +56,7 @@ class Dataset:
     holdout: TestLoader | None
     num_data: int
     augmentation: str
+    unlabelled: TestLoader | None
     loader: str
 
     @property
@@ -91,10 +94,12 @@ def load(
 
     recipe = RECIPES[node.TYPE]
     source = READERS[node.TYPE](Path(node.ROOT).expanduser())
+    if node.IMAGES:
+        source = replace(source, train=_borrow(cfg, recipe.image_size))
     kept, aside = _choose(source.train.labels, node.FRACTION, node.HOLDOUT)
     kind = _kind(node.LOADER, node.TYPE, source, device)
     normalize = Normalize(recipe.mean, recipe.std, device, memory_format)
-    labels = source.train.labels[kept]
+    labels = np.full(len(kept), transfer.UNKNOWN) if node.IMAGES else source.train.labels[kept]
     contrast = None
     if cfg.SOLVER.TRAINER in CONTRASTIVE_TRAINERS:
         contrast = ContrastiveSampler(torch.from_numpy(labels).to(device), cfg.CRD.NCE.K, cfg.CRD.MODE)
@@ -122,9 +127,22 @@ def load(
         test=testing(source.test, np.arange(len(source.test))),
         holdout=testing(source.train, aside) if len(aside) else None,
         num_data=len(kept),
-        augmentation=str(recipe.augmentation),
+        augmentation=str(recipe.augmentation) + (f" of images of {node.IMAGES}" if node.IMAGES else ""),
+        unlabelled=testing(source.train, kept) if node.IMAGES else None,
         loader=kind,
     )
+
+
+def _borrow(cfg: Any, size: int) -> Split:
+    """The training images of the data set ``DATASET.IMAGES``."""
+    name = cfg.DATASET.IMAGES
+    if name not in READERS:
+        raise UserError(f"DATASET.IMAGES: unknown '{name}'{nearest(name, READERS)}; known: {', '.join(READERS)}")
+    if cfg.SOLVER.TRAINER in CONTRASTIVE_TRAINERS:
+        raise UserError(f"DATASET.IMAGES {name}: SOLVER.TRAINER {cfg.SOLVER.TRAINER} needs labels of its own")
+    if cfg.DATASET.HOLDOUT > 0:
+        raise UserError(f"DATASET.IMAGES {name}: without labels there is nothing to hold out (DATASET.HOLDOUT)")
+    return transfer.borrow(READERS[name](Path(cfg.DATASET.ROOT).expanduser()).train, size, name)
 
 
 def _choose(labels: np.ndarray, fraction: float, holdout: float) -> tuple[np.ndarray, np.ndarray]:

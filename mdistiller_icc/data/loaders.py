@@ -106,6 +106,10 @@ class TrainLoader(_Loader):
             batch = self._normalize(image), self._labels[index], index
             yield batch if self._contrast is None else (*batch, self._contrast(index))
 
+    def relabel(self, labels: Tensor) -> None:
+        """Replace the labels (N,)."""
+        self._labels = labels
+
     def views(self, index: Tensor) -> Tensor:
         """Fresh augmented views (V, 3, H, W) of the training images ``index`` (V,); batches stay what they were."""
         return self._normalize(self._pixels.take(index, self._view_numbers))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mdistiller_icc.errors import UserError, nearest
 
 PRECISIONS = ("fp32", "bf16", "auto")
+LAYOUTS = ("auto", "always", "never")
+PACKAGE = __name__.partition(".")[0]
 
 
 def resolve(precision: str, device: torch.device) -> str:
@@ -37,6 +41,25 @@ def _cpu_multiplies_bf16() -> bool:
     except OSError:
         return False
     return any(f" {flag}" in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def memory_format(channels_last: str, *parts: Callable[..., Any]) -> torch.memory_format:
+    """Turn ``SOLVER.CHANNELS_LAST`` into the layout of the images, which every layer's output inherits.
+
+    ``auto`` is channels-last, the faster one, where all ``parts`` (the method's class, the networks' factories)
+    are this package's own: others may reshape features with ``view``, which only the ordinary layout allows.
+
+    Raises:
+        UserError: it is not auto, always or never.
+    """
+    if channels_last not in LAYOUTS:
+        known = ", ".join(LAYOUTS)
+        raise UserError(
+            f"SOLVER.CHANNELS_LAST is one of {known}, not '{channels_last}'{nearest(channels_last, LAYOUTS)}"
+        )
+    own = all(getattr(part, "func", part).__module__.startswith(f"{PACKAGE}.") for part in parts)
+    wanted = channels_last == "always" or (channels_last == "auto" and own)
+    return torch.channels_last if wanted else torch.contiguous_format
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:

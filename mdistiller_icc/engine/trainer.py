@@ -73,10 +73,13 @@ class Trainer:
     def init_optimizer(self, cfg: CfgNode) -> torch.optim.Optimizer:
         """The optimiser ``SOLVER.TYPE`` names, over everything learnable."""
         parameters, solver = self.distiller.get_learnable_parameters(), cfg.SOLVER
+        fused = self.device.type in ("cpu", "cuda")  # one pass over all weights
         if solver.TYPE == "SGD":
-            return torch.optim.SGD(parameters, lr=solver.LR, momentum=solver.MOMENTUM, weight_decay=solver.WEIGHT_DECAY)
+            return torch.optim.SGD(
+                parameters, lr=solver.LR, momentum=solver.MOMENTUM, weight_decay=solver.WEIGHT_DECAY, fused=fused
+            )
         if solver.TYPE == "AdamW":
-            return torch.optim.AdamW(parameters, lr=solver.LR, weight_decay=solver.WEIGHT_DECAY)
+            return torch.optim.AdamW(parameters, lr=solver.LR, weight_decay=solver.WEIGHT_DECAY, fused=fused)
         known = ("SGD", "AdamW")
         raise UserError(f"SOLVER.TYPE is one of {', '.join(known)}, not '{solver.TYPE}'{nearest(solver.TYPE, known)}")
 
@@ -231,6 +234,8 @@ class DOTTrainer(Trainer):
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         with precision.autocast(self.precision, self.device):
             logits, losses = self.distiller(**inputs, epoch=epoch)
+        if "loss_kd" not in losses:
+            raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss_kd"].mean().backward(retain_graph=True)
         self.optimizer.step_kd()

@@ -203,6 +203,7 @@ class ICC(Distiller):
             return {}
         distances = self.class_sums.distances()
         self.class_sums.reset()
+        self.steps = 0  # so that a resumed run measures at the same steps
         figures: dict[str, float | None] = dict.fromkeys(WATCHED, 0.0) | self.means.read()
         figures["icc/queue_fill"] = (self.queues.count.float().mean() / self.queues.size).item()
         return figures | {

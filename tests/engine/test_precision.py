@@ -1,0 +1,56 @@
+"""Which precision and layout a run is computed in, and that the fast ones learn the same."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import nn
+
+from mdistiller_icc import data
+from mdistiller_icc.builtin.distillers import KD, Vanilla
+from mdistiller_icc.builtin.models import cifar_model_dict
+from mdistiller_icc.engine import precision
+from mdistiller_icc.engine.progress import Silent
+from mdistiller_icc.engine.trainer import Trainer
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.run import configure
+
+CPU = torch.device("cpu")
+SMALL = ["DATASET.TYPE", "digits", "DATASET.FRACTION", "0.1", "SOLVER.EPOCHS", "2"]
+
+
+def test_unknown_precisions_and_layouts_name_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'bf16'"):
+        precision.resolve("bf61", CPU)
+    with pytest.raises(UserError, match="did you mean 'always'"):
+        precision.memory_format("alway")
+
+
+def test_auto_layout_spares_networks_that_are_not_ours():
+    own = cifar_model_dict["resnet8"][0], cifar_model_dict["ShuffleV1"][0]
+    assert precision.memory_format("auto", KD, *own) == torch.channels_last
+    foreign = functools.partial(nn.Linear, 3)
+    assert precision.memory_format("auto", KD, own[0], foreign) == torch.contiguous_format
+    assert precision.memory_format("always", KD, foreign) == torch.channels_last
+    assert precision.memory_format("never", KD, *own) == torch.contiguous_format
+
+
+def trained(tmp_path, monkeypatch, *options, layout="never"):
+    monkeypatch.chdir(tmp_path)
+    cfg = configure(None, [*SMALL, "SOLVER.CHANNELS_LAST", layout, *options])
+    torch.manual_seed(0)
+    dataset = data.load(cfg, 0, CPU, memory_format=precision.memory_format(layout))
+    method = Vanilla(cifar_model_dict["resnet8"][0](num_classes=10))
+    trainer = Trainer("run", method, dataset.train, dataset.test, cfg, progress=Silent())
+    return [trainer.train_epoch(epoch)["train_loss"] for epoch in (1, 2)]
+
+
+def test_layout_and_precision_learn_alike(tmp_path, monkeypatch):
+    plain = trained(tmp_path, monkeypatch)
+    assert trained(tmp_path, monkeypatch) == plain  # fp32: the same to the last bit
+    last = trained(tmp_path, monkeypatch, layout="always")
+    assert last == trained(tmp_path, monkeypatch, layout="always")
+    assert last == pytest.approx(plain, rel=1e-3)
+    assert trained(tmp_path, monkeypatch, "SOLVER.PRECISION", "bf16", layout="always") == pytest.approx(plain, rel=0.05)
