@@ -16,12 +16,12 @@ from yacs.config import CfgNode
 from mdistiller_icc.config import load_config, merge, pairs
 from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, run_name
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce.table import Kind, Pair, Settings, Table
+from mdistiller_icc.reproduce.table import SHIPPED, Kind, Pair, Settings, Table
 from mdistiller_icc.run import configure
 from mdistiller_icc.teachers import resolve, store
 
 RECIPES = {kind: recipe for recipe, kind in store.KINDS.items()}
-TAKEN = ("EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "DATASET.TYPE", "DISTILLER.")
+TAKEN = ("EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "DATASET.TYPE", "DATASET.IMAGES", "DISTILLER.")
 """Keys that a table sets for each run, so that nobody can override them for all."""
 
 
@@ -61,8 +61,8 @@ def plan(
     Args:
         protocol: ``full``, or ``short``: the same schedule in fewer epochs.
         seeds: the table's by default.
-        options: ``["KEY", "VALUE", …]`` for every run; they are part of the runs' names, and with them or a
-            short protocol teachers go into a part of the store of their own.
+        options: ``["KEY", "VALUE", …]`` for every run; they are part of the runs' names. With them, a short
+            protocol or a table that does not come with the package, teachers go into their own part of the store.
 
     Raises:
         UserError: a setting is wrong, or two different runs would share a name.
@@ -79,7 +79,9 @@ class _Planner:
         self.share = Fraction(table.epochs[protocol], table.epochs["full"])
         self.project = table.project if protocol == "full" else f"{table.project}_{protocol}"
         self.overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
-        self.variant = [*([] if protocol == "full" else [protocol]), *self.overrides]
+        # Other recipes must not meet in the store, where a teacher is known by its architecture, kind and seed alone.
+        own = [] if Path(table.source).parent == SHIPPED else [table.project]
+        self.variant = [*own, *([] if protocol == "full" else [protocol]), *self.overrides]
         self.schema = configure(None)
         self.planned: dict[str, Run] = {}
 
@@ -135,7 +137,9 @@ class _Planner:
     def _add(
         self, role: str, name: str, settings: Sequence[Settings], seed: int, where: str, needs: tuple[str, ...] = ()
     ) -> Run:
-        experiment = {"PROJECT": self.project, "NAME": ",".join([name, *self.overrides]), "SEED": seed}
+        images = self._configure(settings).DATASET.IMAGES
+        told = ",".join([name, *([f"DATASET.IMAGES:{images}"] if images else []), *self.overrides])
+        experiment = {"PROJECT": self.project, "NAME": told, "SEED": seed}
         cfg = load_config(self._configure([*settings, {"EXPERIMENT": experiment}]), None, self.options)
         run = Run(run_name(cfg), role, cfg, where, needs)
         if self.planned.setdefault(run.name, run).cfg != cfg:
@@ -209,7 +213,11 @@ def state(run: Run) -> State:
         UserError: the folder holds a run of other settings, or a teacher's place in the store is taken.
     """
     if run.role == "teacher":
-        resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}")
+        try:
+            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}")
+        except UserError as error:
+            whose = str(error).partition(";")[0]
+            raise UserError(f"{whose}; move it away, or give this study a store with MDISTILLER_ICC_TEACHERS") from None
     if not (run.folder / "latest").exists():
         return State("new")
     RunFolder(run.cfg, run.name).check_configuration()

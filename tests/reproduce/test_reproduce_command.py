@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from mdistiller_icc.errors import exit_status
+from mdistiller_icc.reproduce.command import main
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -34,9 +40,9 @@ def write(tmp_path, **changed):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | changed))
 
 
-def start(tmp_path, *arguments, **kwargs):
+def start(tmp_path, *arguments, env=None, **kwargs):
     line = [sys.executable, str(ROOT / "tools/reproduce.py"), "tiny.yaml", *arguments]
-    environment = os.environ | {"MDISTILLER_ICC_HOST": "builtin"}
+    environment = os.environ | {"MDISTILLER_ICC_HOST": "builtin"} | (env or {})
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
     return subprocess.Popen(line, cwd=tmp_path, env=environment, text=True, start_new_session=True, **streams)
 
@@ -69,7 +75,8 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     write(folder)
     ours, theirs = pty.openpty()
-    process = start(folder, stderr=theirs)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+    process = start(folder, stderr=theirs, env={"TERM": "xterm"})
     os.close(theirs)
     drawn = b""
     while True:
@@ -90,7 +97,7 @@ def test_a_student_learns_from_the_teacher_of_its_seed_and_a_bar_tells_how_far_i
     teacher, student = record(folder, TEACHER), record(folder, STUDENT)
     assert teacher["status"] == student["status"] == "finished"
     assert student["teacher"]["digest"] == teacher["digest"] and student["teacher"]["kind"] == "icc"
-    assert (folder / "teachers/digits/resnet8_icc_seed0.pth").is_file()
+    assert (folder / "teachers/tiny/digits/resnet8_icc_seed0.pth").is_file()
     assert "tiny 0/2 runs |" in drawn and f"{TEACHER} (" in drawn and "% done" in drawn and "left" in drawn
     assert "2 of 2 runs finished" in drawn
 
@@ -153,7 +160,9 @@ def test_a_failed_run_is_told_its_students_are_skipped_and_the_others_go_on(tmp_
     assert "failed: resnet8_icc,seed:0: ICC.MARGIN must be between -1 and 1, not 3.0" in told
     assert "skipped: KD,resnet8_icc,resnet8,seed:0: it needs resnet8_icc,seed:0" in told
     assert "failed: CRD,resnet8_vanilla,resnet8,seed:0: CRD.NCE.K" in told
-    assert "[2/6] KD,resnet8_vanilla,resnet8,seed:0: " in told, "a line for each finished run where nothing can be drawn"
+    assert "[2/6] KD,resnet8_vanilla,resnet8,seed:0: " in told, (
+        "a line for each finished run where nothing can be drawn"
+    )
     assert record(tmp_path, "KD,resnet8_vanilla,resnet8,seed:0")["status"] == "finished"
 
 
@@ -165,7 +174,12 @@ def workers(process):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker through /proc")
 def test_a_killed_worker_costs_its_run_and_nothing_else(tmp_path):
-    write(tmp_path, methods={}, alone=True, pairs=[{"teacher": "resnet8", "student": name} for name in ("resnet8", "vgg8")])
+    write(
+        tmp_path,
+        methods={},
+        alone=True,
+        pairs=[{"teacher": "resnet8", "student": name} for name in ("resnet8", "vgg8")],
+    )
     process = start(tmp_path, "--jobs", "1", "SOLVER.EPOCHS", "1")
     wait_for(tmp_path / "output/tiny" / "resnet8_icc,SOLVER.EPOCHS:1,seed:0" / "config.yaml", process)
     (worker,) = workers(process)
@@ -176,7 +190,8 @@ def test_a_killed_worker_costs_its_run_and_nothing_else(tmp_path):
     assert "2 of 3 runs finished; 1 failed" in told
 
 
-def test_mistakes_are_one_line_and_status_2(command, tmp_path):
+def test_mistakes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     write(tmp_path, settings={"SOLVER": {"LRR": 1}})
     for arguments, told in (
         (["digit"], "error: no table 'digit' (did you mean 'digits'?)"),
@@ -184,10 +199,16 @@ def test_mistakes_are_one_line_and_status_2(command, tmp_path):
         (["digits", "SOLVER.LR"], "error: command line: 'SOLVER.LR' has no value"),
         (["digits", "SOLVER.LRR", "1"], "error: command line: unknown key SOLVER.LRR"),
         (["digits", "--address", "auto"], "error: --address is for --engine ray"),
+        (["digits", "--device", "cuda:99"], "error: --device cuda:99: "),
         (["missing/tiny.yaml"], "error: missing/tiny.yaml: No such file or directory"),
     ):
-        done = command("tools/reproduce.py", *arguments)
-        assert done.returncode == 2 and done.stderr.startswith(told) and done.stderr.count("\n") == 1, done.stderr
+        assert exit_status(lambda arguments=arguments: main(arguments)) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(told) and error.count("\n") == 1, error
+    for arguments in (["digits", "--jobs", "0"], ["digits", "--seeds", "-1"], ["digits", "--protocol", "long"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+    assert not list(tmp_path.glob("output")), "nothing was begun"
 
 
 def test_help_needs_no_torch():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 
 import pytest
@@ -98,12 +97,15 @@ def test_names_places_and_settings():
         "KD,resnet14_icc,resnet8,seed:2", "DKD,resnet14_icc,resnet8,seed:2",
         "KD,resnet14_icc,ICC.MARGIN:0.7,resnet8,seed:2", "DKD,resnet14_icc,ICC.MARGIN:0.7,resnet8,seed:2",
     ]  # fmt: skip
-    teacher, student = runs["resnet14_icc,ICC.MARGIN:0.7,seed:2"], runs["DKD,resnet14_icc,ICC.MARGIN:0.7,resnet8,seed:2"]
+    teacher, student = (
+        runs["resnet14_icc,ICC.MARGIN:0.7,seed:2"],
+        runs["DKD,resnet14_icc,ICC.MARGIN:0.7,resnet8,seed:2"],
+    )
     assert (teacher.cfg.ICC.WEIGHT, teacher.cfg.ICC.MARGIN, teacher.cfg.SOLVER.LR) == (0.5, 0.7, 0.05)
     assert (student.cfg.DKD.BETA, student.cfg.DKD.ALPHA, student.cfg.SOLVER.LR) == (3.0, 4.0, 0.01)
     assert student.cfg.ICC.MARGIN == 0.3, "a student's configuration is not touched by how its teacher was made"
-    assert teacher.teacher_file.as_posix() == "teachers/ICC.MARGIN:0.7/digits/resnet14_icc_seed2.pth"
-    assert runs["resnet14_icc,seed:2"].teacher_file.as_posix() == "teachers/digits/resnet14_icc_seed2.pth"
+    assert teacher.teacher_file.as_posix() == "teachers/mine,ICC.MARGIN:0.7/digits/resnet14_icc_seed2.pth"
+    assert runs["resnet14_icc,seed:2"].teacher_file.as_posix() == "teachers/mine/digits/resnet14_icc_seed2.pth"
     assert runs["NONE,resnet8,seed:2"].cfg.SOLVER.LR == 0.01
     assert teacher.folder.as_posix() == "output/mine/resnet14_icc,ICC.MARGIN:0.7,seed:2"
 
@@ -113,7 +115,7 @@ def test_overrides_and_the_short_protocol_have_places_of_their_own():
         table(seeds=[0]), "short", options=["SOLVER.LR", "0.1", "DATASET.ROOT", "/data", "SOLVER.EPOCHS", "5"]
     )
     assert teacher.folder.as_posix() == "output/mine_short/resnet14_vanilla,SOLVER.LR:0.1,SOLVER.EPOCHS:5,seed:0"
-    place = "teachers/short,SOLVER.LR:0.1,SOLVER.EPOCHS:5/digits/resnet14_vanilla_seed0.pth"
+    place = "teachers/mine,short,SOLVER.LR:0.1,SOLVER.EPOCHS:5/digits/resnet14_vanilla_seed0.pth"
     assert teacher.teacher_file.as_posix() == place
     assert student.needs == (teacher.name,)
     for run in (teacher, student):
@@ -245,3 +247,12 @@ def test_settings_survive_the_way_to_a_worker():
     run = plan(table())[0]
     assert pickle.loads(pickle.dumps(run)) == run
     assert load_config(run.cfg, None) == run.cfg
+
+
+def test_students_of_the_transfer_table_learn_elsewhere_and_their_teachers_do_not():
+    runs = plan(tables.load("transfer"), seeds=[0])
+    teachers = [run for run in runs if run.role == "teacher"]
+    assert teachers and all(run.cfg.DATASET.IMAGES == "" and run.cfg.SOLVER.EPOCHS == 240 for run in teachers)
+    students = [run for run in runs if run.role == "student"]
+    assert students and all(run.cfg.DATASET.IMAGES == "tiny_imagenet" and run.needs for run in students)
+    assert all("DATASET.IMAGES:tiny_imagenet" in run.name for run in students), "ordinary ones share the project"

@@ -94,7 +94,7 @@ def test_like_takes_what_is_not_said(tmp_path):
 def test_the_shipped_tables():
     wanted = {
         "cifar100_homogeneous", "cifar100_heterogeneous", "cifar100_compatible", "tiny_imagenet", "imagenet", "digits",
-        "ablation_margin", "ablation_weight", "ablation_queue", "capacity_gap", "quickstart",
+        "ablation_margin", "ablation_weight", "ablation_queue", "capacity_gap", "transfer", "quickstart",
     }  # fmt: skip
     assert wanted <= set(tables.shipped())
     for name in tables.shipped():

@@ -1,0 +1,112 @@
+"""What a study tells while it runs, and what past records say of the next one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdistiller_icc.reproduce import table as tables
+from mdistiller_icc.reproduce.estimate import Past, in_bytes, total
+from mdistiller_icc.reproduce.execute import Outcome, Reporter
+from mdistiller_icc.reproduce.plan import plan
+from mdistiller_icc.reproduce.watch import TimeLeft, Watch
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return plan(tables.load("quickstart"), seeds=[0, 1])
+
+
+def named(runs, name):
+    return next(run for run in runs if run.name == name)
+
+
+def test_time_left_learns_from_runs_of_the_same_kind(runs):
+    left = TimeLeft({})
+    teacher, other = named(runs, "resnet20_icc,seed:0"), named(runs, "resnet20_icc,seed:1")
+    student = named(runs, "KD,resnet20_icc,resnet8,seed:0")
+    assert left.estimate([(teacher, 1.0)], jobs=1) is None
+    left.learn(teacher, seconds=10, share=0.5)
+    assert left.estimate([(teacher, 0.5), (other, 1.0)], jobs=1) == 30
+    assert left.estimate([(teacher, 0.5), (other, 1.0)], jobs=2) == 15
+    assert left.estimate([(other, 1.0)], jobs=2) == 20, "one run does not go faster with two"
+    assert left.estimate([(other, 1.0), (student, 1.0)], jobs=1) == 40, "unknown runs take as long as the others"
+    left.learn(student, seconds=5, share=1)
+    assert left.estimate([(other, 1.0), (student, 1.0)], jobs=1) == 25
+    assert left.estimate([], jobs=1) == 0
+    assert TimeLeft({teacher.name: 7.0}).estimate([(teacher, 1.0)], jobs=1) == 7
+
+
+def test_lines_where_nothing_can_be_drawn(runs, capsys):
+    watch = Watch("quickstart", runs, [runs[0].name], jobs=2, expected={})
+    watch.begin(runs[1])
+    watch.at(runs[1], 0, 100, None)
+    watch.at(runs[1], 50, 100, {"test_top1": 90.0})
+    watch.end(runs[1], Outcome("finished", top1=91.5))
+    watch.begin(runs[2])
+    watch.end(runs[2], Outcome("failed", "oops"))
+    watch.end(runs[3], Outcome("skipped", "it needs another"))
+    watch.close()
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"[2/{len(runs)}] {runs[1].name}: 91.50 % in 00:00; ") and first.endswith(" left")
+    assert second == f"failed: {runs[2].name}: oops"
+    assert third == f"skipped: {runs[3].name}: it needs another"
+
+
+def test_a_reporter_does_not_flood():
+    told = []
+    reporter = Reporter(lambda *message: told.append(message))
+    reporter.start("title", epochs=4, steps=1000, done=1)
+    for _ in range(1000):
+        reporter.step()
+    assert told[0] == (1000, 4000, None) and len(told) < 5
+
+
+def write_record(folder, name, **changed):
+    record = {
+        "status": "finished", "dataset": "digits", "student": {"architecture": "resnet20"}, "teacher": None,
+        "method": "ICC", "epoch": 10, "seconds": 100.0, "num_train": 1000, "device": "cpu (x86_64, 1 threads)",
+        "protocol": {"fraction": 1.0, "holdout": 0.0},
+    }  # fmt: skip
+    run = folder / "digits" / name
+    run.mkdir(parents=True)
+    (run / "record.json").write_text(json.dumps(record | changed))
+    (run / "latest").write_bytes(bytes(5000))
+
+
+def test_costs_from_past_records(tmp_path, runs):
+    teacher, student = named(runs, "resnet20_icc,seed:0"), named(runs, "KD,resnet20_icc,resnet8,seed:0")
+    assert Past([tmp_path], "cpu").cost(teacher).seconds is None
+    write_record(tmp_path, "plain", method="NONE", seconds=50.0)
+    past = Past([tmp_path], "cpu")
+    assert past.cost(teacher).seconds == pytest.approx(5 * teacher.cfg.SOLVER.EPOCHS), (
+        "the same network, another method"
+    )
+    assert past.cost(student).seconds is None and past.cost(student).size is None
+    write_record(tmp_path, "icc", seconds=80.0)
+    write_record(tmp_path, "half", seconds=40.0, num_train=500, protocol={"fraction": 0.5, "holdout": 0.0})
+    write_record(tmp_path, "elsewhere", device="cuda (NVIDIA H200)", seconds=1.0)
+    write_record(tmp_path, "interrupted", status="interrupted", seconds=1.0)
+    (tmp_path / "digits/damaged").mkdir()
+    (tmp_path / "digits/damaged/record.json").write_text("{")
+    cost = Past([tmp_path], "cpu").cost(teacher)
+    assert cost.seconds == pytest.approx(8 * teacher.cfg.SOLVER.EPOCHS), "its own method, if there is one"
+    assert cost.size > 5000
+    whose = {"architecture": "resnet20", "kind": "icc"}
+    write_record(tmp_path, "dkd", method="DKD", student={"architecture": "resnet8"}, teacher=whose, seconds=30.0)
+    assert Past([tmp_path], "cpu").cost(student).seconds == pytest.approx(3 * student.cfg.SOLVER.EPOCHS)
+
+
+@given(st.lists(st.none() | st.floats(0, 1e6)))
+def test_totals(values):
+    known, unknown = total(values)
+    assert unknown == values.count(None) and known == pytest.approx(sum(value for value in values if value is not None))
+
+
+def test_sizes_in_words():
+    assert [in_bytes(size) for size in (0, 999, 1500, 2.5e6, 3e9, 4e12)] == [
+        "0 B", "999 B", "1.5 kB", "2.5 MB", "3 GB", "4 TB",
+    ]  # fmt: skip
