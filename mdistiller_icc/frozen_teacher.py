@@ -1,4 +1,4 @@
-"""A teacher never trains, so its batch norms fold into its convolutions and its weights stay as they are computed with."""
+"""A teacher never trains: its batch norms fold into its convolutions, its weights stay as they are computed with."""
 
 from __future__ import annotations
 

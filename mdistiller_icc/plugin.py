@@ -83,9 +83,7 @@ def register(verbose: bool = True) -> Registered:
     return registered
 
 
-def from_file(
-    factory: Any, file: Path, architecture: str, pretrained: bool = False, **arguments: Any
-) -> nn.Module:
+def from_file(factory: Any, file: Path, architecture: str, pretrained: bool = False, **arguments: Any) -> nn.Module:
     """An ImageNet network whose ``pretrained`` weights are those of a file."""
     model = factory(pretrained=False, **arguments)
     if pretrained:

@@ -50,9 +50,9 @@ def main() -> int:
     threads = 1 if arguments.what in ("loader", "crd") else arguments.threads or cores
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["MDISTILLER_ICC_HOST"] = "builtin"
-    from mdistiller_icc.benchmark import engine
-
     import torch
+
+    from mdistiller_icc.benchmark import engine
 
     torch.set_num_threads(threads)
     if arguments.pair not in engine.PAIRS:

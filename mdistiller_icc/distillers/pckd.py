@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
 from mdistiller_icc.classifier import centers, centers_with_bias, classifier_name
+from mdistiller_icc.distiller import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.pckd import (

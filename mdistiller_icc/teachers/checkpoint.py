@@ -23,7 +23,7 @@ NUMPY_SCALARS = [
     np.dtype,
     *{type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]},
 ]
-"""What torch must let through to read a NumPy number: mdistiller's optimiser state has one after a learning-rate drop."""
+"""What torch must let through to read a NumPy number: mdistiller's optimiser has one after a learning-rate drop."""
 
 
 def save(content: Any, path: str | Path) -> None:

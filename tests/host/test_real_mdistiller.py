@@ -65,7 +65,7 @@ def test_its_script_trains_an_icc_teacher_that_a_student_then_has(python, sandbo
     done = theirs(python, sandbox, place, "--cfg", write(place, "icc", "ICC", epochs=2))
     assert done.returncode == 0, done.stderr
     worklog = (place / "output/real/icc/worklog.txt").read_text()
-    assert worklog.count("icc/passed: 1.00") == 2 and worklog.count("icc/anchors: 0.00") == 0 < worklog.count("icc/anchors: ")
+    assert worklog.count("icc/passed: 1.00") == 2 and "icc/anchors: 0.00" not in worklog
     # `latest` is of after the learning-rate drop, with a NumPy number in it
     taught = ["DISTILLER.TEACHER", "resnet8", "DISTILLER.TEACHER_CKPT", "output/real/icc/latest"]
     done = theirs(python, sandbox, place, "--cfg", write(place, "taught", "DKD"), *taught)

