@@ -156,7 +156,5 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
 def _close(one: Any, other: Any) -> bool:
     pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
     return all(
-        bool((a - b).abs().max() <= TOLERANCE * b.abs().max())
-        for a, b in pairs
-        if isinstance(a, Tensor) and a.numel()
+        bool((a - b).abs().max() <= TOLERANCE * b.abs().max()) for a, b in pairs if isinstance(a, Tensor) and a.numel()
     )

@@ -74,7 +74,7 @@ def ours(task: dict[str, Any], source: Source) -> Limited:
 
 
 def theirs(task: dict[str, Any], source: Source) -> Limited:
-    """An epoch of mdistiller's own trainer with its own loaders, models and distillers, unchanged but for the images."""
+    """An epoch of mdistiller's own trainer with its own loaders and distillers, unchanged but for the images."""
     from torchvision.datasets import CIFAR100
 
     def read(self: Any, root: str, train: bool = True, transform: Any = None, **_: Any) -> None:

@@ -29,6 +29,8 @@ READERS: dict[str, Callable[[Path], Source]] = {
 }
 CONTRASTIVE_TRAINERS = ("crd", "crd_dot")
 LOADERS = ("auto", "resident", "workers")
+TEST_PIXELS = 2**20
+"""Of an evaluation batch on an accelerator: 1,024 images of CIFAR's size."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def load(
         return WorkerPixels(split.images, rows, transform, node.NUM_WORKERS, device)
 
     def testing(split: Split, rows: np.ndarray) -> TestLoader:
-        return TestLoader(pixels(split, rows, False), split.labels[rows], normalize, node.TEST.BATCH_SIZE, device)
+        size = test_batch(node.TEST.BATCH_SIZE, recipe.image_size, kind, device)
+        return TestLoader(pixels(split, rows, False), split.labels[rows], normalize, size, device)
 
     return Dataset(
         name=node.TYPE,
@@ -143,6 +146,16 @@ def _borrow(cfg: Any, size: int) -> Split:
     if cfg.DATASET.HOLDOUT > 0:
         raise UserError(f"DATASET.IMAGES {name}: without labels there is nothing to hold out (DATASET.HOLDOUT)")
     return transfer.borrow(READERS[name](Path(cfg.DATASET.ROOT).expanduser()).train, size, name)
+
+
+def test_batch(asked: int, image_size: int, kind: str, device: torch.device) -> int:
+    """Images per batch of an evaluation, whose result no batch size changes beyond rounding.
+
+    An accelerator takes resident images in batches that keep it busy, a CPU in ones that stay in its cache.
+    """
+    if kind != "resident" or device.type == "cpu":
+        return asked
+    return max(asked, TEST_PIXELS // image_size**2)
 
 
 def _choose(labels: np.ndarray, fraction: float, holdout: float) -> tuple[np.ndarray, np.ndarray]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mdistiller_icc.data import label, load
+from mdistiller_icc.data.source import Split
+from mdistiller_icc.data.transfer import borrow
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import configure as configuration
@@ -56,6 +59,10 @@ def test_resizing_averages_over_what_falls_into_a_pixel(borrowed):
     plain = torch.cat([image for image, _ in load(borrowed, 0, CPU).unlabelled])
     red = plain[:, 0] * 0.3237 + 0.3054  # digits' deviation and mean
     torch.testing.assert_close(red.mean((1, 2)) * 255, torch.tensor([0.0, 80, 160, 40, 120, 200]), atol=0.6, rtol=0)
+    stripes = np.tile(np.array([255, 0, 0, 255], dtype=np.uint8), (1, 3, 128, 32))
+    small = borrow(Split(stripes, np.zeros(1, dtype=np.int64)), 32, "stripes").images
+    assert small.shape == (1, 3, 32, 32) and small.dtype == np.uint8
+    assert abs(small[..., 4:-4].astype(float) - 127.5).max() < 40
 
 
 def test_labelling_leaves_ordinary_training_images_alone(configure):

@@ -11,7 +11,9 @@ from torch import nn
 from mdistiller_icc import data
 from mdistiller_icc.builtin.distillers import KD, Vanilla
 from mdistiller_icc.builtin.models import cifar_model_dict
+from mdistiller_icc.data import bundle
 from mdistiller_icc.engine import precision
+from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
@@ -35,6 +37,19 @@ def test_auto_layout_spares_networks_that_are_not_ours():
     assert precision.memory_format("auto", KD, own[0], foreign) == torch.contiguous_format
     assert precision.memory_format("always", KD, foreign) == torch.channels_last
     assert precision.memory_format("never", KD, *own) == torch.contiguous_format
+
+
+def test_evaluation_batches_grow_on_an_accelerator_alone_and_change_no_accuracy():
+    assert bundle.test_batch(64, 32, "resident", torch.device("cuda")) == 1024
+    assert bundle.test_batch(64, 224, "workers", torch.device("cuda")) == 64
+    assert bundle.test_batch(64, 32, "resident", CPU) == 64
+    torch.manual_seed(0)
+    network = cifar_model_dict["resnet8"][0](num_classes=10).eval()
+    found = []
+    for size in ("7", "360"):
+        cfg = configure(None, [*SMALL, "DATASET.TEST.BATCH_SIZE", size])
+        found.append(evaluate(lambda image: network(image)[0], data.load(cfg, 0, CPU).test, CPU))
+    assert found[0][:2] == found[1][:2] and found[0].loss == pytest.approx(found[1].loss, rel=1e-5)
 
 
 def trained(tmp_path, monkeypatch, *options, layout="never"):
