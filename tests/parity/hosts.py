@@ -18,6 +18,8 @@ from torch import nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.models import upstream
+from mdistiller_icc.distillers import distiller_dict as plugin_distillers
+from mdistiller_icc.teachers import store
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Host:
     @cached_property
     def distillers(self) -> ModuleType:
         return importlib.import_module(f"{self.package}.distillers")
+
+    def own(self, registry: dict[str, Any]) -> list[str]:
+        """The names in a registry that are the host's own: another test may have registered the plugin's."""
+        plugins = {"ICC", *plugin_distillers}
+        return [name for name in registry if name not in plugins and store.parse(name) is None]
 
     def cfg(self) -> CfgNode:
         """A fresh copy of the host's configuration, with mdistiller's behaviour asked for."""

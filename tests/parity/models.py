@@ -36,7 +36,9 @@ DIFFERENCES = {
 
 
 def names(host: Any) -> list[str]:
-    return [f"{dataset}/{name}" for dataset in IMAGES for name in getattr(host.models, f"{dataset}_model_dict")]
+    return [
+        f"{dataset}/{name}" for dataset in IMAGES for name in host.own(getattr(host.models, f"{dataset}_model_dict"))
+    ]
 
 
 def factory(host: Any, name: str) -> Callable[..., nn.Module]:
