@@ -16,9 +16,7 @@ EPS = 1e-7
 
 
 @full_precision
-def crd_loss(
-    feature: Tensor, memory: Tensor, candidates: Tensor, temperature: float, log_normaliser: Tensor
-) -> Tensor:
+def crd_loss(feature: Tensor, memory: Tensor, candidates: Tensor, temperature: float, log_normaliser: Tensor) -> Tensor:
     """Noise-contrastive estimation: which of K + 1 candidates is the true one, as K + 1 yes-or-no questions.
 
     Tian, Krishnan & Isola, "Contrastive Representation Distillation", ICLR 2020, arXiv:1910.10699, section 3.1,

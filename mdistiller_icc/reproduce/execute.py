@@ -72,10 +72,9 @@ def execute(run: Run, device: str, progress: Progress) -> Outcome:
     Raises:
         KeyboardInterrupt: it was stopped; the record says so.
     """
-    os.environ["MDISTILLER_ICC_TEACHERS"] = run.store
     run.folder.mkdir(parents=True, exist_ok=True)
     console = run.folder / "console.txt"
-    with _printing_to(console):
+    with _teachers_in(run.store), _printing_to(console):
         try:
             with FileLock(run.folder / ".lock", timeout=0):
                 record = train(run.cfg, run.role, device=device, resume=True, progress=progress)
@@ -88,6 +87,17 @@ def execute(run: Run, device: str, progress: Progress) -> Outcome:
             traceback.print_exc()
             return Outcome("failed", f"{type(error).__name__}: {error} (traceback: {console})")
     return Outcome("finished", top1=record["top1"]["last"])
+
+
+@contextlib.contextmanager
+def _teachers_in(folder: str) -> Iterator[None]:
+    """Make ``folder`` the teacher store."""
+    before = os.environ.get("MDISTILLER_ICC_TEACHERS", "")  # empty is as good as not there
+    os.environ["MDISTILLER_ICC_TEACHERS"] = folder
+    try:
+        yield
+    finally:
+        os.environ["MDISTILLER_ICC_TEACHERS"] = before
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class Study:
         self.runs = plan(table, protocol, seeds, options)
         self.states: dict[str, State] = {run.name: state(run) for run in self.runs}
         self.finished = [name for name, state in self.states.items() if state.status == "finished"]
-        self.devices = _devices(device, jobs, len(self.runs))
+        self.devices = devices(device, jobs, len(self.runs))
         folders = {Path(run.cfg.LOG.PREFIX) for run in self.runs}
         past = Past(folders, self.devices[0].partition(":")[0])
         self.costs = {run.name: past.cost(run) for run in self.runs}
@@ -142,7 +142,7 @@ class Study:
                 print(f"failed: {name}: {outcome.words}", file=sys.stderr)
 
 
-def _devices(device: str, jobs: int | None, runs: int) -> list[str]:
+def devices(device: str, jobs: int | None, runs: int) -> list[str]:
     """A device for every run that goes on at the same time."""
     if device in ("auto", "cuda") and torch.cuda.is_available():
         return [f"cuda:{i}" for _ in range(jobs or 1) for i in range(torch.cuda.device_count())]

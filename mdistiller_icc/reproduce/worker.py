@@ -22,9 +22,16 @@ def serve(connection: Connection, device: str, threads: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    progress = Reporter(lambda *message: connection.send(("at", *message)))
+
+    def tell(*message: Any) -> None:
+        try:
+            connection.send(("at", *message))
+        except OSError:  # nobody is there any more
+            os._exit(1)
+
+    progress = Reporter(tell)
     try:
         while (run := connection.recv()) is not None:
             connection.send(execute(run, device, progress))
@@ -37,8 +44,9 @@ def _stop(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _die_with_parent() -> None:
-    """A parent that was killed cannot stop its workers, and a second start would meet them in its folders."""
+def die_with_parent() -> None:
+    """Wait for the parent's end and end too: one that was killed cannot stop its workers, and a second start would meet
+    them in its folders."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -139,7 +139,7 @@ def test_stopped_in_a_run_the_same_command_goes_on_to_the_same_results(tmp_path,
     if way == "ctrl-c":
         assert process.returncode == 130, told
         assert "0 of 2 runs finished; 2 left: the same command goes on" in told
-        assert record(tmp_path, TEACHER)["status"] == "interrupted"
+    assert record(tmp_path, TEACHER)["status"] == ("interrupted" if way == "ctrl-c" else "running")
     assert record(tmp_path, TEACHER)["epoch"] < 3, "it was not stopped in a run"
 
     again = start(tmp_path)
@@ -222,6 +222,26 @@ def test_help_needs_no_torch():
         "print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "False\n"
+
+
+def test_workers_do_not_outlive_a_parent_that_was_killed(tmp_path):
+    (tmp_path / "orphan.py").write_text(
+        "import multiprocessing, os, time\n"
+        "from threading import Thread\n"
+        "from mdistiller_icc.reproduce.worker import die_with_parent\n"
+        "def child():\n"
+        "    Thread(target=die_with_parent, daemon=True).start()\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.get_context('spawn').Process(target=child).start()\n"
+        "    time.sleep(600)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "orphan.py"], cwd=tmp_path, stdout=subprocess.PIPE, env=environment)
+    assert parent.stdout.readline() == b"ready\n"
+    parent.kill()
+    assert parent.communicate(timeout=60)[0] == b"", "the child holds the pipe until it ends"
 
 
 def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):

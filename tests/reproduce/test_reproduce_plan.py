@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from mdistiller_icc.errors import UserError
 from mdistiller_icc.reproduce import table as tables
 from mdistiller_icc.reproduce.local import Agenda, Outcome
 from mdistiller_icc.reproduce.plan import State, plan, shorten, state
+from mdistiller_icc.reproduce.study import devices
 from mdistiller_icc.reproduce.table import Kind, Pair, Table
 from mdistiller_icc.run import configure
 from mdistiller_icc.teachers import checkpoint
@@ -256,3 +258,13 @@ def test_students_of_the_transfer_table_learn_elsewhere_and_their_teachers_do_no
     students = [run for run in runs if run.role == "student"]
     assert students and all(run.cfg.DATASET.IMAGES == "tiny_imagenet" and run.needs for run in students)
     assert all("DATASET.IMAGES:tiny_imagenet" in run.name for run in students), "ordinary ones share the project"
+
+
+def test_a_device_for_every_run_that_goes_on_at_once(monkeypatch):
+    assert devices("cpu", jobs=3, runs=10) == ["cpu"] * 3
+    assert devices("cpu", jobs=None, runs=1) == ["cpu"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # there is not always a GPU, let alone two
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices("auto", jobs=None, runs=10) == ["cuda:0", "cuda:1"]
+    assert devices("cuda", jobs=2, runs=10) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert devices("cpu", jobs=2, runs=10) == ["cpu", "cpu"]

@@ -34,9 +34,7 @@ class DKD(Distiller):
     def defaults() -> CfgNode:
         return CfgNode({"CE_WEIGHT": 1.0, "ALPHA": 1.0, "BETA": 8.0, "T": 4.0, "WARMUP": 20})
 
-    def forward_train(
-        self, image: Tensor, target: Tensor, *, epoch: int, **_: Any
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward_train(self, image: Tensor, target: Tensor, *, epoch: int, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_student = self.student(image)[0]
         logits_teacher = self.teach(image)[0]
         loss_dkd = dkd_loss(logits_student, logits_teacher, target, self.alpha, self.beta, self.temperature)

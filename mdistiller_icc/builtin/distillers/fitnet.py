@@ -37,9 +37,7 @@ class FitNet(FeatureDistiller):
 
     @staticmethod
     def defaults() -> CfgNode:
-        return CfgNode(
-            {"HINT_LAYER": 2, "INPUT_SIZE": (32, 32), "LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 100.0}}
-        )
+        return CfgNode({"HINT_LAYER": 2, "INPUT_SIZE": (32, 32), "LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 100.0}})
 
     def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
         predicted = self.conv_reg(self._hint_of(features_student))

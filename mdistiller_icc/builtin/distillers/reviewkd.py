@@ -75,9 +75,7 @@ class ReviewKD(Distiller):
             }
         )
 
-    def forward_train(
-        self, image: Tensor, target: Tensor, *, epoch: int, **_: Any
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward_train(self, image: Tensor, target: Tensor, *, epoch: int, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_student, features_student = self.student(image)
         features_teacher = self.teach(image)[1]
         goals = self._teacher_levels(features_teacher)[: -self.levels - 1 : -1]
