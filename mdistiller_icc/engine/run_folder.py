@@ -70,10 +70,10 @@ class RunFolder:
             UserError: naming the first key that differs.
         """
         before, now = flat(read_yaml(self.path / "config.yaml")), flat(yaml.safe_load(self.cfg.dump()))
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key) and not key.startswith(INCIDENTAL):
+        for key in sorted(before.keys() & now.keys()):  # a setting that one of them does not know had its default
+            if before[key] != now[key] and not key.startswith(INCIDENTAL):
                 raise UserError(
-                    f"{self.path}: cannot be resumed with {key} {now.get(key)!r}: it was begun with {before.get(key)!r}"
+                    f"{self.path}: cannot be resumed with {key} {now[key]!r}: it was begun with {before[key]!r}"
                 )
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:

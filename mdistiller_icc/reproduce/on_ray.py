@@ -16,7 +16,13 @@ SECONDS_TO_STOP = 20
 
 
 def run_all(
-    runs: Sequence[Run], finished: Iterable[str], address: str | None, devices: Sequence[str], jobs: int, watch: Watch
+    runs: Sequence[Run],
+    finished: Iterable[str],
+    address: str | None,
+    device: str,
+    at_once: int,
+    jobs: int,
+    watch: Watch,
 ) -> None:
     """Make every run that is not finished; a run whose worker is lost is begun again from its checkpoint.
 
@@ -24,7 +30,8 @@ def run_all(
 
     Args:
         address: of a running cluster; None starts Ray on this machine.
-        devices: as many as runs go on at the same time where Ray is started here.
+        device: ``cpu``, ``cuda``, or ``auto`` for GPUs where Ray has any.
+        at_once: runs that go on at the same time where Ray is started here.
         jobs: runs that share a GPU.
 
     Raises:
@@ -36,13 +43,13 @@ def run_all(
         from ray.util.queue import Queue
     except ModuleNotFoundError:
         raise UserError("--engine ray: Ray is not installed: pip install 'mdistiller_icc[ray]'") from None
-    here = {} if address else {"num_cpus": len(devices), "include_dashboard": False}
+    here = {} if address else {"num_cpus": at_once, "include_dashboard": False}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **here)
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"--engine ray: {str(error).splitlines()[0]}") from None
     try:
-        on_gpu = devices[0].startswith("cuda") or (address is not None and "GPU" in ray.cluster_resources())
+        on_gpu = device.startswith("cuda") or (device == "auto" and "GPU" in ray.cluster_resources())
         messages = Queue(actor_options={"num_cpus": 0})
         task = ray.remote(num_cpus=1, num_gpus=1 / jobs if on_gpu else 0, max_retries=RETRIES)(_make)
         refs: dict[str, Any] = {}

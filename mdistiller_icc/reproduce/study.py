@@ -38,7 +38,7 @@ class Study:
         self, table: Table, protocol: str = "full", seeds: Sequence[int] | None = None, options: Sequence[str] = (),
         device: str = "auto", jobs: int | None = None,
     ) -> None:  # fmt: skip
-        self.table, self.protocol, self.jobs = table, protocol, jobs
+        self.table, self.protocol, self.device, self.jobs = table, protocol, device, jobs
         self.runs = plan(table, protocol, seeds, options)
         self.states: dict[str, State] = {run.name: state(run) for run in self.runs}
         self.finished = [name for name, state in self.states.items() if state.status == "finished"]
@@ -122,7 +122,7 @@ class Study:
                 if engine == "ray":
                     from mdistiller_icc.reproduce import on_ray
 
-                    on_ray.run_all(self.runs, self.finished, address, self.devices, self.jobs or 1, watch)
+                    on_ray.run_all(self.runs, self.finished, address, self.device, jobs, self.jobs or 1, watch)
                 else:
                     local.run_all(self.runs, self.finished, self.devices, _threads(jobs), watch)
         finally:

@@ -40,7 +40,8 @@ facts = {
         for key, (factory, _) in before["cifar_model_dict"].items()
         for kind in ("icc", "vanilla")
     ),
-    "files": [cifar["resnet8_icc"][1], cifar["wrn_40_2_vanilla"][1], host.tiny_imagenet_model_dict["ResNet18_icc"][1]],
+    "files": [cifar["resnet8_icc"][1], cifar["wrn_40_2_vanilla"][1]]
+    + [file for name, (_, file) in host.tiny_imagenet_model_dict.items() if name == "ResNet18_icc"],
     "nodes": [name for name in ("ICC", "ICCKD", "CKD", "BICKD", "PCKD") if name in host.CFG],
     "numbers": [read.KD.TEMPERATURE, read.DKD.T, read.SOLVER.LR, read.ICCKD.ALPHA],
 }

@@ -33,11 +33,9 @@ def test_registries_are_extended_in_place_and_only_once(facts):
     assert {"resnet110_icc", "resnet110_vanilla", "wrn_40_2_icc"} <= set(told["new"]["cifar_model_dict"])
     assert told["new"]["imagenet_model_dict"][:2] == ["ResNet18_icc", "ResNet18_vanilla"]
     assert told["factories are X's"]
-    assert told["files"] == [
-        "teachers/cifar100/resnet8_icc.pth",
-        "teachers/cifar100/wrn_40_2_vanilla.pth",
-        "teachers/tiny_imagenet/ResNet18_icc.pth",
-    ]
+    cifar = ["teachers/cifar100/resnet8_icc.pth", "teachers/cifar100/wrn_40_2_vanilla.pth"]
+    assert told["files"][:2] == cifar
+    assert told["files"][2:] in (["teachers/tiny_imagenet/ResNet18_icc.pth"], [])  # old ones have no Tiny-ImageNet
     assert told["numbers"] == [2.5, 4.0, 1.0, 1.0]
     assert told["kept"] == []
     assert sum(line.startswith("registered: distillers ICC, ICCKD, CKD, BICKD, PCKD;") for line in said) == 1
