@@ -50,7 +50,11 @@ class Distiller(nn.Module):
         return sum(p.numel() for p in self.get_learnable_parameters() if id(p) not in own)
 
     def teach(self, image: Tensor) -> tuple[Tensor, Features]:
-        """The teacher's logits and features for a batch, without a graph, from a copy made for inference."""
+        """The teacher's logits and features for a batch, without a graph, from a copy made for inference.
+
+        Methods call it before the student: what the student leaves in the processor's cache is read again at once,
+        by the backward pass.
+        """
         if self._frozen is None or self._frozen.teacher is not self.teacher:  # set since, or a replica of DataParallel
             self._frozen = FrozenTeacher(self.teacher)
         return self._frozen(image)

@@ -55,8 +55,8 @@ class BicKD(Distiller):
         )
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_student, _features = self.student(image)
         logits_teacher, _features = self.teach(image)
+        logits_student, _features = self.student(image)
         rows = (logits_student, logits_teacher, target)
         every_student, every_teacher, every_target = gather_rows(*rows) if self.gather else rows
         loss_kd = sample_contrastive_loss(

@@ -40,8 +40,8 @@ class CKD(Distiller):
         return CfgNode({"CE_WEIGHT": 1.0, "CL_WEIGHT": 10.0, "TEMPERATURE": 1.0, "GATHER": False})
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_student, _features = self.student(image)
         logits_teacher, _features = self.teach(image)
+        logits_student, _features = self.student(image)
         rows = (logits_student, logits_teacher)
         loss_cl = ckd_loss(*(gather_rows(*rows) if self.gather else rows), self.temperature)
         return logits_student, {

@@ -38,8 +38,8 @@ class ICCKD(Distiller):
         return CfgNode({"ALPHA": 0.1, "TEMPERATURE": 4.0})
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_student, _features = self.student(image)
         logits_teacher, _features = self.teach(image)
+        logits_student, _features = self.student(image)
         loss_soft = soft_cross_entropy(logits_student, logits_teacher, self.temperature)
         return logits_student, {
             "loss_ce": self.alpha * F.cross_entropy(logits_student, target),

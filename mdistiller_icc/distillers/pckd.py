@@ -81,8 +81,8 @@ class PCKD(Distiller):
         self, image: Tensor, target: Tensor, *, epoch: int = 1, **_: Any
     ) -> tuple[Tensor, dict[str, Tensor]]:
         views = rotated(image)
-        logits_student, features_student = self.student(views)
         logits_teacher, features_teacher = self.teach(views)
+        logits_student, features_student = self.student(views)
         logits_student, logits_teacher = logits_student[: len(image)], logits_teacher[: len(image)]
         pooled_student = features_student["pooled_feat"].flatten(1)
         pooled_teacher = features_teacher["pooled_feat"].flatten(1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.engine import precision
+from mdistiller_icc.engine.allocator import keep_freed_memory
 from mdistiller_icc.engine.evaluate import Accuracy, correct, evaluate
 from mdistiller_icc.engine.logs import Logs
 from mdistiller_icc.engine.progress import Bar, Progress
@@ -61,6 +62,8 @@ class Trainer:
         self.train_loader, self.val_loader, self.holdout_loader = train_loader, val_loader, holdout_loader
         self.device = next(self.distiller.parameters()).device
         self.precision = precision.resolve(cfg.SOLVER.PRECISION, self.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.progress = progress or Bar()
         if hasattr(self.distiller, "attach"):
             self.distiller.attach(train_loader)

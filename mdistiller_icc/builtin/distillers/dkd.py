@@ -35,8 +35,8 @@ class DKD(Distiller):
         return CfgNode({"CE_WEIGHT": 1.0, "ALPHA": 1.0, "BETA": 8.0, "T": 4.0, "WARMUP": 20})
 
     def forward_train(self, image: Tensor, target: Tensor, *, epoch: int, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_student = self.student(image)[0]
         logits_teacher = self.teach(image)[0]
+        logits_student = self.student(image)[0]
         loss_dkd = dkd_loss(logits_student, logits_teacher, target, self.alpha, self.beta, self.temperature)
         return logits_student, {
             "loss_ce": self.ce_weight * F.cross_entropy(logits_student, target),

@@ -32,8 +32,8 @@ class FeatureDistiller(Distiller):
         raise NotImplementedError(f"{type(self).__name__} defines no feature_loss")
 
     def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_student, features_student = self.student(image)
         features_teacher = self.teach(image)[1]
+        logits_student, features_student = self.student(image)
         return logits_student, {
             "loss_ce": self.ce_weight * F.cross_entropy(logits_student, target),
             "loss_kd": self.feat_weight * self.feature_loss(features_student, features_teacher, **kwargs),

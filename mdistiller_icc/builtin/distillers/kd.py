@@ -26,8 +26,8 @@ class KD(Distiller):
         return CfgNode({"TEMPERATURE": 4.0, "LOSS": {"CE_WEIGHT": 0.1, "KD_WEIGHT": 0.9}})
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_student = self.student(image)[0]
         logits_teacher = self.teach(image)[0]
+        logits_student = self.student(image)[0]
         return logits_student, {
             "loss_ce": self.ce_weight * F.cross_entropy(logits_student, target),
             "loss_kd": self.kd_weight * kd_loss(logits_student, logits_teacher, self.temperature),

@@ -76,8 +76,8 @@ class ReviewKD(Distiller):
         )
 
     def forward_train(self, image: Tensor, target: Tensor, *, epoch: int, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_student, features_student = self.student(image)
         features_teacher = self.teach(image)[1]
+        logits_student, features_student = self.student(image)
         goals = self._teacher_levels(features_teacher)[: -self.levels - 1 : -1]
         fused, carried = [], None
         for level, goal, fusion in zip(self._student_levels(features_student)[::-1], goals, self.abfs, strict=False):

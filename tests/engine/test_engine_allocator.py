@@ -1,0 +1,37 @@
+"""Memory a step frees is there for the next one, without page faults."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+STEPS = """
+import resource, sys, torch
+from mdistiller_icc.engine.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def maps():
+    return [torch.ones(2**20) for _ in range(16)]
+for _ in range(3):
+    maps()
+begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    maps()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begun)
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc"
+)
+def test_freed_feature_maps_are_used_again_without_page_faults():
+    faults = {}
+    for what in ("keep", "return"):
+        done = subprocess.run([sys.executable, "-c", STEPS, what], capture_output=True, text=True, check=True)
+        faults[what] = int(done.stdout)
+    pages = 10 * 16 * 2**22 // 4096
+    assert faults["keep"] < pages // 100
+    assert faults["return"] > 10 * faults["keep"] + 100
