@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 
+CHUNK = 64
+"""Additions that are collected before they are summed at once: adding one number costs as much as adding many."""
+
+
 class EpochMeans:
     """Weighted means of quantities that live on the device; nothing is read back before ``read``.
 
@@ -17,18 +21,28 @@ class EpochMeans:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, tuple[Tensor, Tensor | float]] = {}
+        self._added: dict[str, list[tuple[Tensor | float, Tensor | float]]] = {}
 
-    @torch.no_grad()
-    def add(self, name: str, total: Tensor, weight: Tensor | float) -> None:
+    def add(self, name: str, total: Tensor | float, weight: Tensor | float) -> None:
         """Add ``total`` to the sum called ``name`` and ``weight`` to what it will be divided by."""
-        before, weights = self._sums.get(name, (0.0, 0.0))
-        self._sums[name] = (before + total.detach(), weights + weight)
+        added = self._added.setdefault(name, [])
+        added.append(tuple(value.detach() if isinstance(value, Tensor) else value for value in (total, weight)))
+        if len(added) == CHUNK:
+            added[:] = [_summed(added)]
 
     def read(self) -> dict[str, float]:
         """The means since the last reading, 0 where nothing had any weight."""
-        means = {
-            name: float(total) / float(weight) if float(weight) else 0.0 for name, (total, weight) in self._sums.items()
-        }
-        self._sums = {}
-        return means
+        sums = {name: map(float, _summed(added)) for name, added in self._added.items()}
+        self._added = {}
+        return {name: total / weight if weight else 0.0 for name, (total, weight) in sums.items()}
+
+
+def _summed(added: list[tuple[Tensor | float, Tensor | float]]) -> tuple[Tensor | float, Tensor | float]:
+    totals, weights = zip(*added, strict=True)
+    return _sum(totals), _sum(weights)
+
+
+def _sum(parts: tuple[Tensor | float, ...]) -> Tensor | float:
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    numbers = sum(part for part in parts if not isinstance(part, Tensor))
+    return torch.stack(tensors).sum() + numbers if tensors else numbers

@@ -80,54 +80,47 @@ class ClassQueues(nn.Module):
         return self._meet(features, target, index, passed)
 
     def _meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
-        if not len(target):
+        batch = len(target)
+        if not batch:
             return Met(passed, features.new_zeros(0, *self.features.shape[1:]), passed[:, None].expand(0, self.size))
-        num_classes = len(self.count)
-        # The arrivals of a class, in batch order, are `order[first[c]], order[first[c] + 1], …`.
-        key = torch.where(passed, target, num_classes)
-        key, order = key.sort(stable=True)
-        first = torch.searchsorted(key, torch.arange(num_classes + 1, device=key.device))
-        arrivals = first[1:] - first[:-1]
-        rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=key.device) - first[key])
+        # The arrivals of a class, in batch order, are `order[first], order[first + 1], …, order[last - 1]`.
+        key, order = torch.where(passed, target, len(self.count)).sort(stable=True)
+        first = torch.searchsorted(key, target)
+        last = torch.searchsorted(key, target, right=True)
+        rank = torch.empty_like(order).scatter_(0, order, torch.arange(batch, device=key.device)) - first
 
-        batch = (features, index, order, first)
-        place = self.count[target] + rank  # entries and earlier arrivals of the class, before this sample
-        negatives, owner, filled = self._contents(target, place, *batch)
-        anchor = passed & (filled.all(1) if self.policy == "clear" else filled.any(1))
-        valid = filled & anchor[:, None] & (owner != index[:, None])
+        # How many of its class, counted from the queue's oldest entry, came before each sample; and in the end.
+        place = self.count[target] + torch.stack([rank, last - first])
+        entries, owner, filled = self._contents(target, place, features, index, order, first)
+        full_enough = filled[0].all(1) if self.policy == "clear" else filled[0].any(1)
+        anchor = passed & full_enough
+        valid = filled[0] & anchor[:, None] & (owner[0] != index[:, None])
 
-        every_class = torch.arange(num_classes, device=key.device)
-        entries, owner, filled = self._contents(every_class, self.count + arrivals, *batch)
-        self.features.copy_(entries.masked_fill(~filled[..., None], 0.0))  # leave no trace of what is not in the queue
-        self.index.copy_(owner.masked_fill(~filled, -1))
-        self.count.copy_(filled.sum(1))
-        return Met(anchor, negatives, valid)
+        # Samples of one class write the same. Nothing is left of what is not in the queue.
+        self.features[target] = entries[1].masked_fill(~filled[1][..., None], 0.0)
+        self.index[target] = owner[1].masked_fill(~filled[1], -1)
+        self.count[target] = filled[1].sum(1)
+        return Met(anchor, entries[0], valid)
 
     def _contents(
-        self,
-        target: Tensor,
-        place: Tensor,
-        features: Tensor,
-        index: Tensor,
-        order: Tensor,
-        first: Tensor,
+        self, target: Tensor, place: Tensor, features: Tensor, index: Tensor, order: Tensor, first: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The queue of each class in ``target`` once ``place`` samples, counted from its oldest entry, have arrived.
+        """The queues of the classes ``target`` (B,) once ``place`` (…, B) samples have arrived.
 
-        Returns the features and image indices of its slots, oldest first, and which of the slots are filled.
+        Returns the features (…, B, n, D) and image indices of its slots, oldest first, and which slots are filled.
         """
         slot = torch.arange(self.size, device=target.device)
         if self.policy == "clear":
             oldest = place - place % (self.size + 1)  # every (n+1)-th arrival is an anchor and empties the queue
         else:
             oldest = (place - self.size).clamp(min=0)
-        sequence = oldest[:, None] + slot
-        filled = sequence < place[:, None]
-        queued = self.count[target][:, None]
-        from_queue = sequence < queued
-        row = (first[target][:, None] + sequence - queued).clamp(0, len(order) - 1)
-        row = order[row]
-        queue_slot = sequence.clamp(max=self.size - 1)
-        entries = torch.where(from_queue[..., None], self.features[target[:, None], queue_slot], features[row])
-        owner = torch.where(from_queue, self.index[target[:, None], queue_slot], index[row])
+        sequence = oldest[..., None] + slot
+        filled = sequence < place[..., None]
+        arrived = sequence - self.count[target][:, None]
+        from_queue = arrived < 0
+        row = order[(first[:, None] + arrived).clamp(0, len(order) - 1)]
+        queue_slot = target[:, None] * self.size + sequence.clamp(max=self.size - 1)
+        in_queue = self.features.flatten(0, 1)[queue_slot]
+        entries = torch.where(from_queue[..., None], in_queue, features[row])
+        owner = torch.where(from_queue, self.index.flatten()[queue_slot], index[row])
         return entries, owner, filled

@@ -46,4 +46,4 @@ def intra_class_loss(
     similarity_positive = (anchor * positive).sum(-1, keepdim=True)
     similarity_negative = (negatives * anchor.unsqueeze(1)).sum(-1)
     gap = ((similarity_negative - similarity_positive) / temperature).masked_fill(~valid, -torch.inf)
-    return torch.cat([torch.zeros_like(similarity_positive), gap], dim=1).logsumexp(1)
+    return F.pad(gap, (1, 0)).logsumexp(1)  # the 1 in the logarithm is exp(0)

@@ -105,7 +105,7 @@ def test_batches_and_shards_give_the_figures_of_the_whole(space, size):
         shards[step % 2].add(f, y)
     same(running.distances(), whole)
     if shards[1].sums is not None:
-        shards[0].sums += shards[1].sums
+        shards[0].sums.add_(shards[1].sums)
     same(shards[0].distances(), whole)
 
 
