@@ -74,12 +74,13 @@ class View(Positive):
         }
         result = self._average(view, waiting["positive"], waiting["negatives"], waiting["valid"])
         # How many views the next batch gets decides its shape: the one place where the host must wait.
-        rows = met.valid.any(1).nonzero().squeeze(1)
+        useful = met.valid.any(1).nonzero().squeeze(1)
+        rows = met.rows[useful]
         self._waiting = {
             "index": index[rows],
             "positive": feature.detach()[rows],
-            "negatives": met.negatives[rows],
-            "valid": met.valid[rows],
+            "negatives": met.negatives[useful],
+            "valid": met.valid[useful],
         }
         return result
 
@@ -97,7 +98,7 @@ class Twin(Positive):
         return index
 
     def loss(self, feature: Tensor, view: Tensor, index: Tensor, met: Met) -> tuple[Tensor, Tensor]:
-        return self._average(feature, view, met.negatives, met.valid)
+        return self._average(feature[met.rows], view[met.rows], met.negatives, met.valid)
 
 
 class Memory(Positive):
@@ -123,8 +124,9 @@ class Memory(Positive):
         self.register_buffer("seen", torch.zeros(num_data, dtype=torch.bool, device=device))
 
     def loss(self, feature: Tensor, view: Tensor, index: Tensor, met: Met) -> tuple[Tensor, Tensor]:
-        valid = met.valid & self.seen[index][:, None]
-        result = self._average(feature, self.table[index], met.negatives, valid)
+        anchors = index[met.rows]
+        valid = met.valid & self.seen[anchors][:, None]
+        result = self._average(feature[met.rows], self.table[anchors], met.negatives, valid)
         self.table[index] = feature.detach().to(self.table.dtype)
         self.seen[index] = True
         return result

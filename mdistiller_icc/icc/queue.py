@@ -14,14 +14,14 @@ POLICIES = ("clear", "slide")
 
 
 class Met(NamedTuple):
-    """What the samples of a batch met in their class's queue, one row a sample."""
+    """What the anchors of a batch met in their class's queue, one row an anchor."""
 
-    anchor: Tensor
-    """Which samples are anchors, bool ``(B,)``."""
+    rows: Tensor
+    """Which samples of the batch they are, ``(A,)``; on an accelerator all of them, most without a valid negative."""
     negatives: Tensor
-    """The queue each sample met, oldest first, ``(B, n, D)``."""
+    """The queue each of them met, oldest first, ``(A, n, D)``."""
     valid: Tensor
-    """Which of these may serve as negatives, bool ``(B, n)``: entries of other images, and only for anchors."""
+    """Which of these may serve as negatives, bool ``(A, n)``: entries of other images, and only for anchors."""
 
 
 class ClassQueues(nn.Module):
@@ -73,49 +73,61 @@ class ClassQueues(nn.Module):
         """
         features = features.detach().to(self.features.dtype)
         if self.gather:
-            rank = torch.full_like(target, dist.get_rank() if dist.is_available() and dist.is_initialized() else 0)
-            features, target, index, passed, ranks = gather_rows(features, target, index, passed.long(), rank)
+            rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+            ranks = torch.full_like(target, rank)
+            features, target, index, passed, ranks = gather_rows(features, target, index, passed.long(), ranks)
             met = self._meet(features, target, index, passed.bool())
-            return Met(*(rows[ranks == rank[:1]] for rows in met)) if len(rank) else Met(*(rows[:0] for rows in met))
+            own = ranks[met.rows] == rank
+            return Met(met.rows[own] - (ranks < rank).sum(), met.negatives[own], met.valid[own])
         return self._meet(features, target, index, passed)
 
     def _meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
-        batch = len(target)
-        if not batch:
-            return Met(passed, features.new_zeros(0, *self.features.shape[1:]), passed[:, None].expand(0, self.size))
+        batch = torch.arange(len(target), device=target.device)
+        if not len(batch):
+            return Met(batch, features.new_zeros(0, *self.features.shape[1:]), passed[:, None].expand(0, self.size))
         # The arrivals of a class, in batch order, are `order[first], order[first + 1], …, order[last - 1]`.
         key, order = torch.where(passed, target, len(self.count)).sort(stable=True)
         first = torch.searchsorted(key, target)
         last = torch.searchsorted(key, target, right=True)
-        rank = torch.empty_like(order).scatter_(0, order, torch.arange(batch, device=key.device)) - first
+        rank = torch.empty_like(order).scatter_(0, order, batch) - first
 
-        # How many of its class, counted from the queue's oldest entry, came before each sample; and in the end.
-        place = self.count[target] + torch.stack([rank, last - first])
-        entries, owner, filled = self._contents(target, place, features, index, order, first)
-        full_enough = filled[0].all(1) if self.policy == "clear" else filled[0].any(1)
-        anchor = passed & full_enough
-        valid = filled[0] & anchor[:, None] & (owner[0] != index[:, None])
+        # How many of its class came before each sample, counted from the oldest entry of the queue.
+        queued = self.count[target]
+        place = queued + rank
+        anchor = passed & (place % (self.size + 1) == self.size if self.policy == "clear" else place > 0)
+        rows = self._rows(anchor)
+        arrivals = features, index, order
+        negatives, owner, filled = self._contents(target[rows], place[rows], first[rows], *arrivals)
+        valid = filled & anchor[rows, None] & (owner != index[rows, None])
 
         # Samples of one class write the same. Nothing is left of what is not in the queue.
-        self.features[target] = entries[1].masked_fill(~filled[1][..., None], 0.0)
-        self.index[target] = owner[1].masked_fill(~filled[1], -1)
-        self.count[target] = filled[1].sum(1)
-        return Met(anchor, entries[0], valid)
+        entries, owner, filled = self._contents(target, queued + last - first, first, *arrivals)
+        self.features[target] = entries.masked_fill(~filled[..., None], 0.0)
+        self.index[target] = owner.masked_fill(~filled, -1)
+        self.count[target] = filled.sum(1)
+        return Met(rows, negatives, valid)
+
+    @staticmethod
+    def _rows(anchor: Tensor) -> Tensor:
+        """The samples worth looking at: the anchors, or all where counting them would make the host wait."""
+        if anchor.device.type == "cpu":
+            return anchor.nonzero().squeeze(1)
+        return torch.arange(len(anchor), device=anchor.device)
 
     def _contents(
-        self, target: Tensor, place: Tensor, features: Tensor, index: Tensor, order: Tensor, first: Tensor
+        self, target: Tensor, place: Tensor, first: Tensor, features: Tensor, index: Tensor, order: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The queues of the classes ``target`` (B,) once ``place`` (…, B) samples have arrived.
+        """The queue of each class in ``target`` once ``place`` samples have arrived, the batch's from ``first`` on.
 
-        Returns the features (…, B, n, D) and image indices of its slots, oldest first, and which slots are filled.
+        Returns the features and image indices of its slots, oldest first, and which of the slots are filled.
         """
         slot = torch.arange(self.size, device=target.device)
         if self.policy == "clear":
             oldest = place - place % (self.size + 1)  # every (n+1)-th arrival is an anchor and empties the queue
         else:
             oldest = (place - self.size).clamp(min=0)
-        sequence = oldest[..., None] + slot
-        filled = sequence < place[..., None]
+        sequence = oldest[:, None] + slot
+        filled = sequence < place[:, None]
         arrived = sequence - self.count[target][:, None]
         from_queue = arrived < 0
         row = order[(first[:, None] + arrived).clamp(0, len(order) - 1)]

@@ -58,10 +58,10 @@ def test_equals_one_sample_at_a_time(journey):
         passed = torch.rand(batch, generator=source) < 0.8
         met = queues.meet(features, target, index, passed)
         expected = reference.meet(features.tolist(), target.tolist(), index.tolist(), passed.tolist())
-        for row, entries in enumerate(expected):
-            assert bool(met.anchor[row]) == (entries is not None)
-            valid = [] if entries is None else [feature for number, feature in entries if number != index[row]]
-            assert met.negatives[row][met.valid[row]].tolist() == valid
+        assert met.rows.tolist() == [row for row, entries in enumerate(expected) if entries is not None]
+        for row, negatives, valid in zip(met.rows.tolist(), met.negatives, met.valid, strict=True):
+            others = [feature for number, feature in expected[row] if number != index[row]]
+            assert negatives[valid].tolist() == others
         for label, queue in enumerate(reference.queues):
             assert queues.count[label] == len(queue)
             assert queues.index[label, : len(queue)].tolist() == [number for number, _ in queue]
@@ -79,7 +79,7 @@ def test_clear_empties_the_queue_that_was_used_and_no_other():
     fill(queues, 3, label=0)
     fill(queues, 2, label=1)
     met = fill(queues, 1, label=0, first=10)
-    assert met.anchor.tolist() == [True] and met.valid.all()
+    assert met.rows.tolist() == [0] and met.valid.all()
     assert queues.count.tolist() == [0, 2]
     assert queues.features[0].abs().sum() == 0 and queues.index[0].tolist() == [-1, -1, -1]
 
@@ -92,7 +92,7 @@ def test_slide_is_first_in_first_out():
 
 def test_one_anchor_in_every_n_plus_one_arrivals():
     queues = ClassQueues(1, 8, 8, "clear")
-    anchors = sum(int(fill(queues, 3, first=100 * i).anchor.sum()) for i in range(90))
+    anchors = sum(len(fill(queues, 3, first=100 * i).rows) for i in range(90))
     assert anchors == 90 * 3 // 9
 
 
@@ -110,9 +110,30 @@ def test_other_classes_never_matter(policy):
     target, passed = torch.arange(24) % 3, torch.ones(24, dtype=torch.bool)
     changed = torch.where((target == 1)[:, None], features, others)
     met = [ClassQueues(3, 3, 4, policy).meet(f, target, torch.arange(24), passed) for f in (features, changed)]
-    rows = [m.valid & (target == 1)[:, None] for m in met]
+    rows = [m.valid & (target[m.rows] == 1)[:, None] for m in met]
     assert torch.equal(rows[0], rows[1]) and rows[0].any()
     assert torch.equal(met[0].negatives[rows[0]], met[1].negatives[rows[1]])
+
+
+class AsOnAnAccelerator(ClassQueues):
+    """Looks at every sample, so that nobody has to wait for the number of anchors."""
+
+    @staticmethod
+    def _rows(anchor):
+        return torch.arange(len(anchor))
+
+
+@pytest.mark.parametrize("policy", ["clear", "slide"])
+def test_an_accelerator_sees_the_same_negatives(policy):
+    queues = [kind(3, 2, 4, policy) for kind in (ClassQueues, AsOnAnAccelerator)]
+    source = torch.Generator().manual_seed(0)
+    for step in range(4):
+        features, target = torch.randn(12, 4, generator=source), torch.randint(3, (12,), generator=source)
+        passed = torch.rand(12, generator=source) < 0.8
+        some, every = (one.meet(features, target, torch.arange(12) + 12 * step, passed) for one in queues)
+        assert every.rows.tolist() == list(range(12)) and len(some.rows) < 12
+        assert torch.equal(every.valid.any(1).nonzero().squeeze(1), some.rows)
+        assert torch.equal(every.negatives[every.valid], some.negatives[some.valid])
 
 
 def test_entries_carry_no_gradient():
