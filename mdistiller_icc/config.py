@@ -24,7 +24,13 @@ ADDED = CfgNode(
             "LOADER": "auto",  # resident: images live on the device; workers: processes decode them
         },
         "DISTILLER": {"TEACHER_CKPT": "", "TEACHER_SEED": None},
-        "SOLVER": {"SCHEDULE": "step", "PRECISION": "fp32", "CHANNELS_LAST": "auto", "EVAL_EVERY": 1},
+        "SOLVER": {
+            "SCHEDULE": "step",
+            "PRECISION": "fp32",
+            "CHANNELS_LAST": "auto",
+            "COMPILE": False,  # the training pass through torch.compile
+            "EVAL_EVERY": 1,
+        },
         "COMPAT": {"UPSTREAM": False},
     }
 )

@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.allocator import keep_freed_memory
+from mdistiller_icc.engine.compiled import Compiled
 from mdistiller_icc.engine.evaluate import Accuracy, correct, evaluate
 from mdistiller_icc.engine.logs import Logs
 from mdistiller_icc.engine.progress import Bar, Progress
@@ -68,6 +69,9 @@ class Trainer:
         if hasattr(self.distiller, "attach"):
             self.distiller.attach(train_loader)
             self.distiller.to(self.device)
+        self.training_pass: Callable[..., Any] = self.distiller
+        if cfg.SOLVER.COMPILE:
+            self.training_pass = Compiled(self.distiller, self.device, self.progress.note)
         self.optimizer = self.init_optimizer(cfg)
         self.history: list[dict[str, Any]] = []
         self.best_acc = -1.0
@@ -162,7 +166,7 @@ class Trainer:
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One optimisation step on one batch; returns the student's logits and the losses."""
         with precision.autocast(self.precision, self.device):
-            logits, losses = self.distiller(**inputs, epoch=epoch)
+            logits, losses = self.training_pass(**inputs, epoch=epoch)
         self.optimizer.zero_grad(set_to_none=True)
         sum(loss.mean() for loss in losses.values()).backward()
         self.optimizer.step()
@@ -236,7 +240,7 @@ class DOTTrainer(Trainer):
 
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         with precision.autocast(self.precision, self.device):
-            logits, losses = self.distiller(**inputs, epoch=epoch)
+            logits, losses = self.training_pass(**inputs, epoch=epoch)
         if "loss_kd" not in losses:
             raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,43 @@
+"""SOLVER.COMPILE: the same training through torch.compile, and without it where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+RUN = [
+    "DATASET.TYPE", "digits", "DATASET.FRACTION", "0.2", "DISTILLER.TYPE", "NONE", "DISTILLER.STUDENT", "resnet8",
+    "SOLVER.EPOCHS", "2",
+]  # fmt: skip
+
+
+def metrics(tmp_path, name):
+    lines = (tmp_path / "output/distill" / name / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def train(command, tmp_path, name, *options, **env):
+    done = command(
+        "tools/train_teacher.py", *RUN, "EXPERIMENT.NAME", name, *options, "--overwrite",
+        env={"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled"), **env},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr, metrics(tmp_path, name)
+
+
+def test_where_nothing_can_be_compiled_one_line_says_so_and_training_is_the_same(command, tmp_path):
+    _, eager = train(command, tmp_path, "eager")
+    told, fallen_back = train(command, tmp_path, "fallback", "SOLVER.COMPILE", "True", CXX="/nonexistent")
+    assert told.count("SOLVER.COMPILE: goes on without") == 1
+    assert [epoch["train_loss"] for epoch in fallen_back] == [epoch["train_loss"] for epoch in eager]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_training_differs_by_rounding(command, tmp_path):
+    _, eager = train(command, tmp_path, "eager")
+    told, compiled = train(command, tmp_path, "compiled", "SOLVER.COMPILE", "True")
+    assert "goes on without" not in told
+    assert compiled[0]["train_loss"] == pytest.approx(eager[0]["train_loss"], rel=0.02)
