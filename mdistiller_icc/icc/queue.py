@@ -96,12 +96,19 @@ class ClassQueues(nn.Module):
         place = queued + rank
         anchor = passed & (place % (self.size + 1) == self.size if self.policy == "clear" else place > 0)
         rows = self._rows(anchor)
-        arrivals = features, index, order
-        negatives, owner, filled = self._contents(target[rows], place[rows], first[rows], *arrivals)
-        valid = filled & anchor[rows, None] & (owner != index[rows, None])
+
+        # What the anchors met, and what every class's queue holds in the end.
+        asked = torch.cat([rows, batch])
+        final = queued + last - first
+        entries, owner, filled = self._contents(
+            target[asked], torch.cat([place[rows], final]), first[asked], features, index, order
+        )
+        (negatives, entries), (met_owner, owner), (met_filled, filled) = (
+            part.split([len(rows), len(batch)]) for part in (entries, owner, filled)
+        )
+        valid = met_filled & anchor[rows, None] & (met_owner != index[rows, None])
 
         # Samples of one class write the same. Nothing is left of what is not in the queue.
-        entries, owner, filled = self._contents(target, queued + last - first, first, *arrivals)
         self.features[target] = entries.masked_fill(~filled[..., None], 0.0)
         self.index[target] = owner.masked_fill(~filled, -1)
         self.count[target] = filled.sum(1)

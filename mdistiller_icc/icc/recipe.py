@@ -26,6 +26,7 @@ from mdistiller_icc.icc.queue import POLICIES, ClassQueues
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_gradient, gradient_norm
 from mdistiller_icc.losses.intra_class import intra_class_loss, unit
+from mdistiller_icc.losses.precision import widened
 from mdistiller_icc.probe import IMAGE_SIZE, probe
 
 # In fixed mode the gradients' share is only watched: a sample of the steps is enough.
@@ -117,7 +118,8 @@ class ICC(Distiller):
         if len(wanted):
             image = torch.cat([image, self.views(wanted)])
         logits, features = self.student(image)
-        return logits[:batch], self._objective(logits, features, target, index)
+        with torch.autocast(image.device.type, enabled=False):  # one region for all the losses below
+            return logits[:batch], self._objective(logits, features, target, index)
 
     @torch.compiler.disable  # gradients are walked from the losses to the features, which compiling would hide
     def _objective(self, logits: Tensor, features: dict[str, Any], target: Tensor, index: Tensor) -> dict[str, Tensor]:
@@ -125,7 +127,7 @@ class ICC(Distiller):
         batch = len(target)
         feature = select(logits, features, self.feature_name)
         f = unit(feature)
-        logits = logits[:batch]
+        logits = widened(logits[:batch])
         if self.theory:
             loss_ce = self._theory(feature[:batch], f[:batch], f[batch:], target)
         else:
@@ -165,7 +167,7 @@ class ICC(Distiller):
         classifier learns from detached features, so that margins and accuracies exist, and moves no feature.
         """
         layer = self.student.get_submodule(self.classifier)
-        logits = F.linear(feature.detach(), layer.weight.flatten(1), layer.bias)
+        logits = F.linear(widened(feature).detach(), layer.weight.flatten(1), layer.bias)
         negatives = f.unsqueeze(0).expand(len(f), -1, -1)
         others = target[:, None] != target[None, :]
         inter = intra_class_loss(f, view, negatives, others, self.positive.temperature).mean()

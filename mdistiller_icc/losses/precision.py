@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -34,7 +35,9 @@ def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(loss)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next(t.device.type for t in _tensors([*args, *kwargs.values()]))
-        with torch.autocast(device, enabled=False):
+        # Entering a region costs as much as a small loss.
+        region = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with region:
             return loss(*widened(args), **{name: widened(value) for name, value in kwargs.items()})
 
     return wrapped
