@@ -124,7 +124,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
         "top1": record["top1"]["last"], "intra": distances.intra, "inter": distances.inter, "ratio": distances.ratio,
         "L_Intra": losses.intra, "L_Inter": losses.inter,
         "L_Intra/L_Inter": losses.intra / losses.inter if losses.intra and losses.inter else None,
-        "λ in force": last.get("icc/weight"), "gate": last.get("icc/passed"), "run": str(folder),
+        "λ in force": last.get("icc/weight"), "gate": last.get("icc/passed"), "run": folder.name,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,5 +33,23 @@ def command(tmp_path):
         line = [sys.executable, str(ROOT / script), *map(str, arguments)]
         environment = os.environ | {"MDISTILLER_ICC_HOST": "builtin"} | kwargs.pop("env", {})
         return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, **kwargs)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ranks(tmp_path_factory):
+    """Run a script that starts the two processes of a group, and read what it prints: ``ranks(path)``."""
+
+    def run(script: Path):
+        from torch import distributed
+
+        if not (distributed.is_available() and distributed.is_gloo_available() and sys.platform == "linux"):
+            pytest.skip("needs gloo over the loopback interface")
+        line = [sys.executable, str(script), str(tmp_path_factory.mktemp("meeting"))]
+        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        ran = subprocess.run(line, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=300)
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout.splitlines()[-1])
 
     return run

@@ -15,6 +15,7 @@ WHAT = {
     "crd": "our CRD negatives against one numpy choice per image, on one core",
     "losses": "each method's loss against the forward pass of its networks",
     "memory": "peak memory of a CIFAR-100 run",
+    "start": "from the command to the end of the first training step, against importing torch",
 }
 FAST = ["SOLVER.PRECISION", "auto"]
 
@@ -65,6 +66,10 @@ def main() -> int:
             arguments.pair, root=root, rounds=rounds or {"engine": 5, "memory": 1}[arguments.what],
             seconds=arguments.seconds, threads=threads, options=options,
         )  # fmt: skip
+    elif arguments.what == "start":
+        from mdistiller_icc.benchmark.start import start
+
+        result = start(root, rounds or 5, options)
     elif arguments.what in ("loader", "crd"):
         from mdistiller_icc.benchmark import loading
 

@@ -1,4 +1,4 @@
-"""The C library's allocator on a CPU: it gives every step's feature maps back to the system, and asks for them again."""
+"""The C library's allocator: on its own it returns every step's feature maps to the system and asks for them again."""
 
 from __future__ import annotations
 

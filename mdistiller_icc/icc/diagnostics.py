@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 CHUNK = 64
 """Additions that are collected before they are summed at once: adding one number costs as much as adding many."""
 

@@ -39,7 +39,7 @@ class Positive(nn.Module):
             index: the images' numbers, ``(B,)``.
             met: what the batch met in the class queues.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
     def _average(self, anchor: Tensor, positive: Tensor, negatives: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """An anchor without a valid negative has no loss and does not count."""

@@ -51,17 +51,15 @@ def spaces(draw):
 
 
 def close(ours, theirs, tolerance=1e-6):
-    assert (ours is None) == (theirs is None)
-    if ours is not None:
-        assert ours == pytest.approx(theirs, abs=tolerance)
+    return ours is theirs if None in (ours, theirs) else ours == pytest.approx(theirs, abs=tolerance)
 
 
-def same(one, other, tolerance=1e-6):
-    for name in ("intra", "inter"):
-        close(getattr(one, name), getattr(other, name), tolerance)
-        per_class = f"{name}_per_class"
-        for ours, theirs in zip(getattr(one, per_class), getattr(other, per_class), strict=True):
-            close(ours, theirs, tolerance)
+def same(one, other):
+    """Whether two spaces have the same distances, of every class and on average."""
+    pairs = [(one.intra, other.intra), (one.inter, other.inter)]
+    pairs += zip(one.intra_per_class, other.intra_per_class, strict=True)
+    pairs += zip(one.inter_per_class, other.inter_per_class, strict=True)
+    return all(close(*pair) for pair in pairs)
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,9 +69,9 @@ def test_distances_equal_the_loops(space):
     ours = class_distances(features, target, num_classes)
     intra, inter, mean_intra, mean_inter = reference(features, target, num_classes)
     for a, b in zip(ours.intra_per_class + ours.inter_per_class, intra + inter, strict=True):
-        close(a, b)
-    close(ours.intra, mean_intra)
-    close(ours.inter, mean_inter)
+        assert close(a, b)
+    assert close(ours.intra, mean_intra)
+    assert close(ours.inter, mean_inter)
     if ours.ratio is not None:
         assert ours.ratio == pytest.approx(mean_intra / mean_inter, rel=1e-5)
     assert ours.count == [int((target == c).sum()) for c in range(num_classes)]
@@ -88,9 +86,9 @@ def test_order_rotation_and_scale_do_not_matter(space, seed):
     order = torch.randperm(len(target), generator=generator)
     rotation, _ = torch.linalg.qr(torch.randn(features.shape[1], features.shape[1], generator=generator).double())
     scale = torch.rand(len(target), 1, generator=generator).double() * 100 + 0.01
-    same(class_distances(features.double()[order], target[order], num_classes), before)
-    same(class_distances(features.double() @ rotation, target, num_classes), before)
-    same(class_distances(features.double() * scale, target, num_classes), before)
+    assert same(class_distances(features.double()[order], target[order], num_classes), before)
+    assert same(class_distances(features.double() @ rotation, target, num_classes), before)
+    assert same(class_distances(features.double() * scale, target, num_classes), before)
 
 
 @settings(max_examples=30, deadline=None)
@@ -103,10 +101,10 @@ def test_batches_and_shards_give_the_figures_of_the_whole(space, size):
     for step, (f, y) in enumerate(zip(features.split(size), target.split(size), strict=True)):
         running.add(f, y)
         shards[step % 2].add(f, y)
-    same(running.distances(), whole)
+    assert same(running.distances(), whole)
     if shards[1].sums is not None:
         shards[0].sums.add_(shards[1].sums)
-    same(shards[0].distances(), whole)
+    assert same(shards[0].distances(), whole)
 
 
 def test_unit_vectors_have_the_closed_form():

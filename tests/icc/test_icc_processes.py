@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch.distributed as dist
-
-SCRIPT = Path(__file__).with_name("icc_two_processes.py")
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    if not (dist.is_available() and dist.is_gloo_available()):
-        pytest.skip("needs gloo")
-    line = [sys.executable, SCRIPT, tmp_path_factory.mktemp("meeting")]
-    ran = subprocess.run(line, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout.splitlines()[-1])
+def told(ranks):
+    return ranks(Path(__file__).with_name("icc_two_processes.py"))
 
 
 @pytest.mark.parametrize("policy", ["clear", "slide"])

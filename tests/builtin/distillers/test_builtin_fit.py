@@ -93,7 +93,7 @@ def test_feature_methods_fit_tiny_imagenets_networks(names: str) -> None:
 def test_feature_methods_fit_imagenets_networks() -> None:
     networks = imagenet_model_dict["MobileNetV1"](pretrained=False), imagenet_model_dict["ResNet34"](pretrained=False)
     for method in FITTED:
-        distiller(method, networks, "DATASET.TYPE", "imagenet")
+        assert distiller(method, networks, "DATASET.TYPE", "imagenet").get_extra_parameters() >= 0, method
 
 
 @pytest.mark.parametrize("names", REVIEWKD_CHANNELS)
@@ -238,5 +238,7 @@ def test_size_of_the_images_follows_from_the_data_set_unless_it_is_given() -> No
 
 def test_a_configuration_without_the_switch_is_taken_as_off() -> None:
     cfg = config()
+    networks = pair("resnet14 resnet8")
+    switched_off = distiller_dict["VID"](*networks, cfg).get_extra_parameters()
     del cfg["COMPAT"]
-    distiller_dict["VID"](*pair("resnet14 resnet8"), cfg)
+    assert distiller_dict["VID"](*networks, cfg).get_extra_parameters() == switched_off
