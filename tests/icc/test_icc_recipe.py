@@ -98,6 +98,34 @@ def test_nothing_passes_the_gate():
     assert icc.diagnostics()["icc/passed"] == 0
 
 
+def test_a_margin_of_exactly_delta_does_not_pass():
+    icc, _ = recipe("ICC.MARGIN", 0.0, "ICC.QUEUE.POLICY", "slide")
+    classifier = icc.student.get_submodule(icc.classifier)
+    torch.nn.init.zeros_(classifier.weight)
+    torch.nn.init.zeros_(classifier.bias)  # all classes are equally probable: every margin is 0
+    batch = torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long), torch.arange(4)
+    icc(image=batch[0], target=batch[1], index=batch[2], epoch=1)
+    assert icc.queues.count.sum() == 0
+    icc.margin = -1e-6
+    icc(image=batch[0], target=batch[1], index=batch[2], epoch=1)
+    assert icc.queues.count.sum() == 4
+
+
+@pytest.mark.parametrize("name", list(register(verbose=False).host.cifar_model_dict))
+def test_every_architecture_takes_a_step(name):
+    cfg = config("ICC.POSITIVE", "twin", "ICC.MARGIN", -1, "ICC.QUEUE.POLICY", "slide", "DATASET.TYPE", "cifar100")
+    model = register(verbose=False).host.cifar_model_dict[name][0](num_classes=100)
+    icc = ICC(model, None, cfg).train()
+    icc.views = lambda index: torch.randn(len(index), 3, 32, 32)
+    for _ in range(2):
+        logits, losses = icc(
+            image=torch.randn(4, 3, 32, 32), target=torch.zeros(4, dtype=torch.long), index=torch.arange(4), epoch=1
+        )
+        sum(losses.values()).backward()
+    assert logits.shape == (4, 100) and losses["loss_kd"] > 0
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 def test_warm_up_waits():
     icc, dataset = recipe("ICC.WARMUP", 1, "ICC.MARGIN", -1)
     assert all("loss_kd" not in step for step in train(icc, dataset))
