@@ -26,7 +26,8 @@ class FrozenTeacher:
     """Runs a teacher through a copy made for inference; no module, so no checkpoint or optimiser ever sees the copy.
 
     The copy is made at the first batch, and again when the weights, the device or the compute precision have
-    changed. A teacher in train mode, with hooks, under compilation or replicated by DataParallel runs as it is.
+    changed. A teacher in train mode, with hooks or replicated by DataParallel runs as it is; compiled code runs
+    the copy that was there when it was compiled.
 
     Args:
         teacher: left as it is; parameters without gradient.
@@ -40,8 +41,8 @@ class FrozenTeacher:
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Any:
         """What the teacher returns for ``image``, within rounding, without a graph."""
-        if torch.compiler.is_compiling():
-            return self.teacher(image)
+        if torch.compiler.is_compiling():  # a copy cannot be made there, only used
+            return (self._copy or self.teacher)(image)
         modules = list(self.teacher.modules())
         if any(m.training or m._forward_hooks or m._forward_pre_hooks or _is_replica(m) for m in modules):
             return self.teacher(image)

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 RUN = [
     "DATASET.TYPE", "digits", "DATASET.FRACTION", "0.2", "DISTILLER.TYPE", "NONE", "DISTILLER.STUDENT", "resnet8",
@@ -41,3 +42,28 @@ def test_compiled_training_differs_by_rounding(command, tmp_path):
     told, compiled = train(command, tmp_path, "compiled", "SOLVER.COMPILE", "True")
     assert "goes on without" not in told
     assert compiled[0]["train_loss"] == pytest.approx(eager[0]["train_loss"], rel=0.02)
+
+
+def test_what_is_compiled_is_the_folded_teacher():
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    from mdistiller_icc.builtin.models import cifar_model_dict
+    from mdistiller_icc.distiller import Distiller
+    from mdistiller_icc.engine.compiled import Compiled
+
+    class Logits(Distiller):
+        def forward_train(self, image, **_):
+            return self.teach(image)[0] + self.student(image)[0]
+
+    torch.manual_seed(0)
+    method = Logits(*(cifar_model_dict["resnet8"][0](num_classes=10) for _ in range(2))).train()
+    notes = []
+    backend = CompileCounterWithBackend("aot_eager")
+    compiled = Compiled(method, torch.device("cpu"), notes.append)
+    compiled._compiled = torch.compile(method, backend=backend)
+    image = torch.randn(2, 3, 32, 32)
+    expected = method(image=image)
+    assert torch.allclose(compiled(image=image), expected, atol=1e-4)
+    calls = [node.target for graph in backend.graphs for node in graph.graph.nodes if node.op == "call_function"]
+    assert sum("batch_norm" in str(target) for target in calls) == 9, "the student's alone"
+    assert not notes
