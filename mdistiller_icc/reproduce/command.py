@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from collections.abc import Sequence
 
 from mdistiller_icc.command_line import split_overrides
@@ -68,4 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.plan:
         print(study.told())
         return 0
-    return study.make(given.engine, given.address)
+    if status := study.make(given.engine, given.address):
+        return status
+    if table.geometry and importlib.util.find_spec("matplotlib"):  # the extra `analysis`
+        from mdistiller_icc.reproduce.teacher_geometry import compare
+
+        compare([run for run in study.runs if run.role == "teacher"], study.devices[0])
+    return 0

@@ -58,6 +58,7 @@ class Table:
         teachers: by kind.
         methods: settings by ``DISTILLER.TYPE``.
         alone: train the students without a teacher as well.
+        geometry: compare the teachers' feature spaces once all runs are finished.
     """
 
     source: str
@@ -71,6 +72,7 @@ class Table:
     methods: dict[str, Settings]
     pairs: list[Pair]
     alone: bool
+    geometry: bool
 
 
 def shipped() -> list[str]:
@@ -135,6 +137,7 @@ class _Reader:
             methods=methods,
             pairs=[self._pair(pair, f"pairs[{i}]", methods) for i, pair in enumerate(pairs)],
             alone=self._of(bool, content.get("alone", False), "alone", "true or false"),
+            geometry=self._of(bool, content.get("geometry", False), "geometry", "true or false"),
         )
 
     def _kind(self, value: Any, place: str) -> Kind:
