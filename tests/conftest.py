@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 for name in ("MDISTILLER_ICC_HOST", "MDISTILLER_ICC_TEACHERS"):
     os.environ.pop(name, None)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes tests start
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and with them every process they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import torch  # noqa: E402  (after the environment is set)
 
