@@ -72,7 +72,7 @@ class Table:
     methods: dict[str, Settings]
     pairs: list[Pair]
     alone: bool
-    geometry: bool
+    geometry: bool = False
 
 
 def shipped() -> list[str]:
