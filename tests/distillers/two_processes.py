@@ -88,7 +88,9 @@ def worker(rank: int, folder: str) -> None:
             values["loss"] /= 2
             result[f"{method} {'gathered' if gather else 'apart'}"] = values
     torch.save(result, Path(folder) / f"{rank}.pt")
+    dist.barrier()  # gloo's threads abort a process whose peer is gone
     dist.destroy_process_group()
+    os._exit(0)  # they may outlive the group, and abort an interpreter that ends before them
 
 
 def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:

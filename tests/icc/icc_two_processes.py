@@ -6,6 +6,7 @@ Run as ``python tests/icc/icc_two_processes.py FOLDER``. Real processes, gloo, D
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -65,8 +66,9 @@ def work(rank: int, folder: str) -> None:
     }
     told["ddp"] = wrapped(rank)
     Path(folder, f"{rank}.json").write_text(json.dumps(told))
-    dist.barrier()
+    dist.barrier()  # gloo's threads abort a process whose peer is gone
     dist.destroy_process_group()
+    os._exit(0)  # they may outlive the group, and abort an interpreter that ends before them
 
 
 if __name__ == "__main__":

@@ -77,7 +77,9 @@ def worker(rank: int, folder: str) -> None:
             values[f"{step} loss"] /= 2
         result[method] = values
     torch.save(result, Path(folder) / f"{rank}.pt")
+    dist.barrier()  # gloo's threads abort a process whose peer is gone
     dist.destroy_process_group()
+    os._exit(0)  # they may outlive the group, and abort an interpreter that ends before them
 
 
 def main(folder: str) -> None:
