@@ -22,6 +22,7 @@ from mdistiller_icc.engine.logs import Logs
 from mdistiller_icc.engine.progress import Bar, Progress
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.engine.schedule import learning_rate
+from mdistiller_icc.epoch_means import EpochMeans
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.teachers import checkpoint
 
@@ -127,7 +128,7 @@ class Trainer:
         self.train_loader.set_epoch(epoch)
         self.distiller.train()
         begun = time.perf_counter()
-        sums: dict[str, Tensor] = {}  # on the device, read once at the end of the epoch
+        means = EpochMeans()
         hits, count = torch.zeros(2, device=self.device), 0
         for batch in self.train_loader:
             inputs = {
@@ -137,12 +138,12 @@ class Trainer:
             size = len(inputs["target"])
             with torch.no_grad():
                 for name, loss in losses.items():
-                    sums[name] = sums.get(name, 0.0) + loss.detach().mean().float() * size
+                    means.add(name, _scalar(loss).float() * size, size)
                 hits += correct(logits, inputs["target"])
             count += size
             self.progress.step()
         top1, top5 = (hits * (100.0 / count)).tolist()
-        parts = {name: _finite(float(total) / count) for name, total in sums.items()}
+        parts = {name: _finite(value) for name, value in means.read().items()}
         seconds = time.perf_counter() - begun
         metrics: dict[str, Any] = {
             "epoch": epoch,
@@ -168,7 +169,8 @@ class Trainer:
         with precision.autocast(self.precision, self.device):
             logits, losses = self.training_pass(**inputs, epoch=epoch)
         self.optimizer.zero_grad(set_to_none=True)
-        sum(loss.mean() for loss in losses.values()).backward()
+        # Their sum's gradient, without the sum. A method may have a loss that is a constant at present.
+        torch.autograd.backward([_scalar(loss) for loss in losses.values() if loss.requires_grad])
         self.optimizer.step()
         return logits, losses
 
@@ -244,10 +246,10 @@ class DOTTrainer(Trainer):
         if "loss_kd" not in losses:
             raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
         self.optimizer.zero_grad(set_to_none=True)
-        losses["loss_kd"].mean().backward(retain_graph=True)
+        _scalar(losses["loss_kd"]).backward(retain_graph=True)
         self.optimizer.step_kd()
         self.optimizer.zero_grad(set_to_none=True)
-        losses["loss_ce"].mean().backward()
+        _scalar(losses["loss_ce"]).backward()
         self.optimizer.step()
         return logits, losses
 
@@ -261,6 +263,11 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def _scalar(loss: Tensor) -> Tensor:
+    """A loss as one number: DataParallel returns one of every device."""
+    return loss.mean() if loss.dim() else loss
 
 
 def _finite(value: float | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mdistiller_icc.icc.diagnostics import EpochMeans
+from mdistiller_icc.epoch_means import EpochMeans
 
 
 def icc_trainer(host: Any) -> type:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -27,7 +28,8 @@ class Met(NamedTuple):
 class ClassQueues(nn.Module):
     """One queue of detached features per class, in memory ``C·n·D`` whatever the size of the data set.
 
-    Samples arrive in the order of the batch, as though one by one; only those that pass the gate do.
+    Samples arrive in the order of the batch, one by one; only those that pass the gate do. A CPU does just that,
+    an accelerator works out in one go what would come of it.
 
     - ``clear``: a sample that meets a full queue is an anchor and empties it; the others join. So about
       ``1/(n+1)`` of the arrivals are anchors. ("Loss when the queue is large enough, then cleared",
@@ -82,6 +84,38 @@ class ClassQueues(nn.Module):
         return self._meet(features, target, index, passed)
 
     def _meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
+        # NumPy has no bfloat16, and compiled code is fused, whatever the device.
+        in_turn = features.is_cpu and features.dtype != torch.bfloat16 and not torch.compiler.is_compiling()
+        return (self._meet_in_turn if in_turn else self._meet_at_once)(features, target, index, passed)
+
+    def _meet_in_turn(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
+        # Writing in place through NumPy costs a fraction of the many small operations of `_meet_at_once`.
+        queues, owners, count = self.features.numpy(), self.index.numpy(), self.count.numpy()
+        arrived = features.numpy()
+        rows: list[int] = []
+        negatives: list[np.ndarray] = []
+        valid: list[list[bool]] = []
+        samples = zip(target.tolist(), index.tolist(), passed.tolist(), strict=True)
+        for row, (label, image, passes) in enumerate(samples):
+            if not passes:
+                continue
+            queue, owner, queued = queues[label], owners[label], int(count[label])
+            full = queued == self.size
+            if full or (self.policy == "slide" and queued):
+                rows.append(row)
+                negatives.append(queue.copy())
+                valid.append([number not in (-1, image) for number in owner.tolist()])
+            if full and self.policy == "clear":
+                queue[:], owner[:], count[label] = 0.0, -1, 0
+                continue
+            if full:
+                queue[:-1], owner[:-1], queued = queue[1:], owner[1:], queued - 1
+            queue[queued], owner[queued], count[label] = arrived[row], image, queued + 1
+        if not rows:
+            return Met(target[:0], self.features[:0], passed[:0, None].expand(0, self.size))
+        return Met(torch.tensor(rows), torch.from_numpy(np.stack(negatives)), torch.tensor(valid))
+
+    def _meet_at_once(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
         batch = torch.arange(len(target), device=target.device)
         if not len(batch):
             return Met(batch, features.new_zeros(0, *self.features.shape[1:]), passed[:, None].expand(0, self.size))
@@ -95,31 +129,22 @@ class ClassQueues(nn.Module):
         queued = self.count[target]
         place = queued + rank
         anchor = passed & (place % (self.size + 1) == self.size if self.policy == "clear" else place > 0)
-        rows = self._rows(anchor)
 
-        # What the anchors met, and what every class's queue holds in the end.
-        asked = torch.cat([rows, batch])
+        # What each sample met, and what its class's queue holds in the end.
         final = queued + last - first
         entries, owner, filled = self._contents(
-            target[asked], torch.cat([place[rows], final]), first[asked], features, index, order
+            target.repeat(2), torch.cat([place, final]), first.repeat(2), features, index, order
         )
         (negatives, entries), (met_owner, owner), (met_filled, filled) = (
-            part.split([len(rows), len(batch)]) for part in (entries, owner, filled)
+            part.chunk(2) for part in (entries, owner, filled)
         )
-        valid = met_filled & anchor[rows, None] & (met_owner != index[rows, None])
+        valid = met_filled & anchor[:, None] & (met_owner != index[:, None])
 
         # Samples of one class write the same. Nothing is left of what is not in the queue.
         self.features[target] = entries.masked_fill(~filled[..., None], 0.0)
         self.index[target] = owner.masked_fill(~filled, -1)
         self.count[target] = filled.sum(1)
-        return Met(rows, negatives, valid)
-
-    @staticmethod
-    def _rows(anchor: Tensor) -> Tensor:
-        """The samples worth looking at: the anchors, or all where counting them would make the host wait."""
-        if anchor.device.type == "cpu":
-            return anchor.nonzero().squeeze(1)
-        return torch.arange(len(anchor), device=anchor.device)
+        return Met(batch, negatives, valid)
 
     def _contents(
         self, target: Tensor, place: Tensor, first: Tensor, features: Tensor, index: Tensor, order: Tensor

@@ -16,9 +16,9 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import classifier_name
 from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.epoch_means import EpochMeans
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.geometry.distances import ClassSums
-from mdistiller_icc.icc.diagnostics import EpochMeans
 from mdistiller_icc.icc.feature import select
 from mdistiller_icc.icc.margin import margin
 from mdistiller_icc.icc.positive import POSITIVES, Memory, Positive, second_views
@@ -185,7 +185,7 @@ class ICC(Distiller):
         norms: Tensor | None,
     ) -> None:
         self.steps += 1
-        self.means.add("icc/passed", passed.sum(), len(target))
+        self.means.add("icc/passed", passed, len(target))
         self.means.add("icc/anchors", anchors, len(target))
         self.means.add("icc/loss_intra", loss_intra * anchors, anchors)
         self.means.add("icc/weight", weight, 1)

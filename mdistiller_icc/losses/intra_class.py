@@ -43,7 +43,5 @@ def intra_class_loss(
     Returns:
         The loss of every anchor, ``(A,)``, in nats.
     """
-    similarity_positive = (anchor * positive).sum(-1, keepdim=True)
-    similarity_negative = (negatives * anchor.unsqueeze(1)).sum(-1)
-    gap = ((similarity_negative - similarity_positive) / temperature).masked_fill(~valid, -torch.inf)
-    return F.pad(gap, (1, 0)).logsumexp(1)  # the 1 in the logarithm is exp(0)
+    gap = ((negatives - positive.unsqueeze(1)) * anchor.unsqueeze(1)).sum(-1) / temperature
+    return F.pad(gap.masked_fill(~valid, -torch.inf), (1, 0)).logsumexp(1)  # the 1 in the logarithm is exp(0)

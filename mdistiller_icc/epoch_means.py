@@ -1,4 +1,4 @@
-"""Sums kept on the device during an epoch and read once at its end."""
+"""Means over an epoch, kept on the device and read once at its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class EpochMeans:
         self._added: dict[str, list[tuple[Tensor | float, Tensor | float]]] = {}
 
     def add(self, name: str, total: Tensor | float, weight: Tensor | float) -> None:
-        """Add ``total`` to the sum called ``name`` and ``weight`` to what it will be divided by."""
+        """Add ``total``, all its entries, to the sum called ``name`` and ``weight`` to what it will be divided by."""
         added = self._added.setdefault(name, [])
         added.append(tuple(value.detach() if isinstance(value, Tensor) else value for value in (total, weight)))
         if len(added) == CHUNK:
@@ -42,6 +42,6 @@ def _summed(added: list[tuple[Tensor | float, Tensor | float]]) -> tuple[Tensor 
 
 
 def _sum(parts: tuple[Tensor | float, ...]) -> Tensor | float:
-    tensors = [part for part in parts if isinstance(part, Tensor)]
+    tensors = [part.flatten() for part in parts if isinstance(part, Tensor)]
     numbers = sum(part for part in parts if not isinstance(part, Tensor))
-    return torch.stack(tensors).sum() + numbers if tensors else numbers
+    return torch.cat(tensors).sum() + numbers if tensors else numbers
