@@ -37,14 +37,15 @@ class Stepper:
         self.trainer = Trainer("benchmark", self.distiller, self.dataset.train, [], cfg, progress=Silent())
         self.distiller.train()
         self.batches = iter(self.dataset.train)
-        self.images = 0
+        self.second_views = 0
         self.steps = 0
-        self.student_forward = self.distiller.student.forward
-        self.distiller.student.forward = self._counted
+        if hasattr(self.distiller, "views"):
+            self.views, self.distiller.views = self.distiller.views, self._counted
 
-    def _counted(self, image: Tensor) -> Any:
-        self.images += len(image)
-        return self.student_forward(image)
+    @torch.compiler.disable
+    def _counted(self, index: Tensor) -> Tensor:
+        self.second_views += len(index)
+        return self.views(index)
 
     def next_batch(self) -> dict[str, Tensor]:
         return dict(zip(BATCH, next(self.batches), strict=False))
@@ -68,14 +69,14 @@ def overhead(student: str, root: str | None, rounds: int, options: list[str]) ->
         steppers["view"].step()
         steppers["memory"].step()
     for stepper in steppers.values():
-        stepper.images = stepper.steps = 0
+        stepper.second_views = stepper.steps = 0
     seconds = alternate({name: stepper.step for name, stepper in steppers.items()}, rounds, limit=100.0)
     result: dict[str, Any] = {"student": student, "options": options}
     for name in ("view", "memory"):
         stepper = steppers[name]
         result[name] = {
             "ratio": ratio(seconds[name], seconds["plain"])._asdict(),
-            "extra images": stepper.images / (stepper.steps * stepper.dataset.train.batch_size) - 1,
+            "extra images": stepper.second_views / (stepper.steps * stepper.dataset.train.batch_size),
         }
     return result
 
@@ -98,7 +99,7 @@ def _loss_share(
     stepper = Stepper(method, student, teacher, options, device)
     module, batch = stepper.distiller, stepper.next_batch()
     region = partial(autocast, stepper.trainer.precision, device)
-    networks = stepper.student_forward, module.teach
+    networks = module.student.forward, module.teach
     played = [_played(network) for network in networks]
     module.student.forward, module.teach = played
 

@@ -1,4 +1,4 @@
-"""A method's training pass through torch.compile, or as it is where that cannot be done."""
+"""The parts of a training step through torch.compile, or as they are where that cannot be done."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 
 class Compiled:
-    """Calls a distiller through ``torch.compile``; the first failure to compile is told and the rest runs eagerly.
+    """Calls something through ``torch.compile``; the first failure to compile is told and the rest runs eagerly.
 
-    A frozen teacher is folded first, so that the folded one is compiled. On a GPU the mode is ``reduce-overhead``,
-    which captures CUDA graphs.
+    A distiller's frozen teacher is folded first, so that the folded one is compiled. On a GPU the mode is
+    ``reduce-overhead``, which captures CUDA graphs.
 
     Args:
-        distiller: in train mode when called.
+        part: a distiller in train mode, which is its forward and its backward pass, or an optimiser's ``step``.
         device: where it runs.
         note: told in one line why it goes on without.
     """
 
-    def __init__(self, distiller: nn.Module, device: torch.device, note: Callable[[str], None]) -> None:
-        self.distiller = distiller
+    def __init__(self, part: Callable[..., Any], device: torch.device, note: Callable[[str], None]) -> None:
+        self.part = part
         self.note = note
         self._folded = False
         mode = "reduce-overhead" if device.type == "cuda" else None
-        self._compiled: Callable[..., Any] | None = torch.compile(distiller, mode=mode)
+        self._compiled: Callable[..., Any] | None = torch.compile(part, mode=mode)
 
     def __call__(self, **inputs: Any) -> Any:
         if not self._folded:
             self._folded = True
-            if hasattr(self.distiller, "teach") and self.distiller.teacher is not None:
-                self.distiller.teach(inputs["image"])
+            if getattr(self.part, "teacher", None) is not None and hasattr(self.part, "teach"):
+                self.part.teach(inputs["image"])
         if self._compiled is not None:
             try:
                 return self._compiled(**inputs)
@@ -40,4 +39,4 @@ class Compiled:
                 reason = str(error).strip().splitlines()[0]
                 self.note(f"SOLVER.COMPILE: goes on without ({type(error).__name__}: {reason})")
                 self._compiled = None
-        return self.distiller(**inputs)
+        return self.part(**inputs)

@@ -70,10 +70,15 @@ class Trainer:
         if hasattr(self.distiller, "attach"):
             self.distiller.attach(train_loader)
             self.distiller.to(self.device)
-        self.training_pass: Callable[..., Any] = self.distiller
-        if cfg.SOLVER.COMPILE:
-            self.training_pass = Compiled(self.distiller, self.device, self.progress.note)
         self.optimizer = self.init_optimizer(cfg)
+        self.training_pass: Callable[..., Any] = self.distiller
+        self.update: Callable[..., Any] = self.optimizer.step
+        if cfg.SOLVER.COMPILE:
+            self.training_pass, self.update = (
+                Compiled(part, self.device, self.progress.note) for part in (self.distiller, self.optimizer.step)
+            )
+            # Compiled code has a number built in, a tensor not: the rate changes, the code stays.
+            self.rate = torch.zeros((), device=self.device)
         self.history: list[dict[str, Any]] = []
         self.best_acc = -1.0
         self.on_epoch: Callable[[], None] = lambda: None
@@ -124,7 +129,7 @@ class Trainer:
         """One pass over the training images and, when it is due, over the others; returns the epoch's metrics."""
         lr = learning_rate(epoch, self.cfg.SOLVER)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.rate.fill_(lr) if self.cfg.SOLVER.COMPILE else lr
         self.train_loader.set_epoch(epoch)
         self.distiller.train()
         begun = time.perf_counter()
@@ -171,7 +176,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         # Their sum's gradient, without the sum. A method may have a loss that is a constant at present.
         torch.autograd.backward([_scalar(loss) for loss in losses.values() if loss.requires_grad])
-        self.optimizer.step()
+        self.update()
         return logits, losses
 
     def evaluate(self, loader: Any) -> Accuracy:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc.queue import Met
-from mdistiller_icc.losses.intra_class import intra_class_loss
 
 GIBIBYTE = 2**30
 
 
-class Positive(nn.Module):
-    """Says which images' second views join the next forward pass, and makes the loss of a batch."""
+class Tuplets(NamedTuple):
+    """The anchors of a step, each with its positive and its negatives."""
 
-    def __init__(self, dim: int, temperature: float) -> None:
+    drawn: tuple[Tensor, Tensor, Tensor, Tensor]
+    """f(x) with gradient ``(A, D)``, f(x⁺) with gradient where it is of this batch ``(A, D)``, f(x⁻) ``(A, n, D)``,
+    and which of the negatives count, bool ``(A, n)``: an anchor without any has no loss."""
+    rows: Tensor
+    """Which of the forward pass's samples the anchors are, ``(A,)``."""
+    positive_rows: Tensor | None = None
+    """Which of them the positives are, ``(A,)``; None where they carry no gradient."""
+
+
+class Positive(nn.Module):
+    """Says which images' second views join the next forward pass, and gives anchors their positives."""
+
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.temperature = temperature
 
     def attach(self, num_data: int) -> None:
         """Learn how many training images there are."""
@@ -30,22 +40,18 @@ class Positive(nn.Module):
         """Indices of the images whose second views are to be appended to the batch of images ``index``, ``(V,)``."""
         return index[:0]
 
-    def loss(self, feature: Tensor, view: Tensor, index: Tensor, met: Met) -> tuple[Tensor, Tensor]:
-        """L_Intra averaged over the anchors (0 if there are none), and how many anchors there were.
+    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
+        """The anchors of this step.
 
         Args:
-            feature: unit features of the batch, with gradient, ``(B, D)``.
-            view: unit features of the second views asked for, with gradient, ``(V, D)``.
-            index: the images' numbers, ``(B,)``.
+            f: unit features of the batch and then of the second views asked for, with gradient, ``(B + V, D)``.
+            index: the batch's images' numbers, ``(B,)``.
             met: what the batch met in the class queues.
         """
-        raise NotImplementedError(f"{type(self).__name__} defines no loss")
+        raise NotImplementedError(f"{type(self).__name__} gives no positives")
 
-    def _average(self, anchor: Tensor, positive: Tensor, negatives: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """An anchor without a valid negative has no loss and does not count."""
-        losses = intra_class_loss(anchor, positive, negatives, valid, self.temperature)
-        anchors = valid.any(1).sum()
-        return losses.sum() / anchors.clamp(min=1), anchors
+    def keep(self, f: Tensor, index: Tensor, met: Met) -> None:
+        """Keep what the next steps need, given the same as `tuplets`."""
 
 
 class View(Positive):
@@ -56,8 +62,8 @@ class View(Positive):
     of their own would use the batch statistics of a handful of images.
     """
 
-    def __init__(self, dim: int, temperature: float) -> None:
-        super().__init__(dim, temperature)
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
         self._waiting: dict[str, Tensor] = {}
 
     def views_wanted(self, index: Tensor) -> Tensor:
@@ -66,23 +72,25 @@ class View(Positive):
         self._waiting = {name: value.to(index.device) for name, value in self._waiting.items()}
         return self._waiting["index"]
 
-    def loss(self, feature: Tensor, view: Tensor, index: Tensor, met: Met) -> tuple[Tensor, Tensor]:
+    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
+        rows = torch.arange(len(index), len(f), device=f.device)
         waiting = self._waiting or {
-            "positive": feature.detach()[:0],
+            "positive": f.detach()[:0],
             "negatives": met.negatives[:0],
             "valid": met.valid[:0],
         }
-        result = self._average(view, waiting["positive"], waiting["negatives"], waiting["valid"])
+        return Tuplets((f[len(index) :], waiting["positive"], waiting["negatives"], waiting["valid"]), rows)
+
+    def keep(self, f: Tensor, index: Tensor, met: Met) -> None:
         # How many views the next batch gets decides its shape: the one place where the host must wait.
         useful = met.valid.any(1).nonzero().squeeze(1)
         rows = met.rows[useful]
         self._waiting = {
             "index": index[rows],
-            "positive": feature.detach()[rows],
+            "positive": f.detach()[rows],
             "negatives": met.negatives[useful],
             "valid": met.valid[useful],
         }
-        return result
 
     def get_extra_state(self) -> dict[str, Tensor]:
         return self._waiting
@@ -97,8 +105,9 @@ class Twin(Positive):
     def views_wanted(self, index: Tensor) -> Tensor:
         return index
 
-    def loss(self, feature: Tensor, view: Tensor, index: Tensor, met: Met) -> tuple[Tensor, Tensor]:
-        return self._average(feature[met.rows], view[met.rows], met.negatives, met.valid)
+    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
+        rows = met.rows + len(index)
+        return Tuplets((f[met.rows], f[rows], met.negatives, met.valid), met.rows, rows)
 
 
 class Memory(Positive):
@@ -108,8 +117,8 @@ class Memory(Positive):
         limit: the largest table allowed, in GiB; ``ICC.MEMORY_LIMIT``.
     """
 
-    def __init__(self, dim: int, temperature: float, limit: float) -> None:
-        super().__init__(dim, temperature)
+    def __init__(self, dim: int, limit: float) -> None:
+        super().__init__(dim)
         self.limit = limit
 
     def attach(self, num_data: int) -> None:
@@ -123,13 +132,14 @@ class Memory(Positive):
         self.register_buffer("table", torch.zeros(num_data, self.dim, device=device))
         self.register_buffer("seen", torch.zeros(num_data, dtype=torch.bool, device=device))
 
-    def loss(self, feature: Tensor, view: Tensor, index: Tensor, met: Met) -> tuple[Tensor, Tensor]:
-        anchors = index[met.rows]
-        valid = met.valid & self.seen[anchors][:, None]
-        result = self._average(feature[met.rows], self.table[anchors], met.negatives, valid)
-        self.table[index] = feature.detach().to(self.table.dtype)
+    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
+        images = index[met.rows]
+        valid = met.valid & self.seen[images][:, None]
+        return Tuplets((f[met.rows], self.table[images], met.negatives, valid), met.rows)
+
+    def keep(self, f: Tensor, index: Tensor, met: Met) -> None:
+        self.table[index] = f.detach().to(self.table.dtype)
         self.seen[index] = True
-        return result
 
 
 POSITIVES: dict[str, Callable[..., Positive]] = {"view": View, "twin": Twin, "memory": Memory}

@@ -21,11 +21,11 @@ from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.geometry.distances import ClassSums
 from mdistiller_icc.icc.feature import select
 from mdistiller_icc.icc.margin import margin
-from mdistiller_icc.icc.positive import POSITIVES, Memory, Positive, second_views
-from mdistiller_icc.icc.queue import POLICIES, ClassQueues
+from mdistiller_icc.icc.positive import POSITIVES, Memory, Positive, Tuplets, second_views
+from mdistiller_icc.icc.queue import POLICIES, ClassQueues, Met
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_gradient, gradient_norm
-from mdistiller_icc.losses.intra_class import intra_class_loss, unit
+from mdistiller_icc.losses.intra_class import intra_class_gradient, intra_class_loss, through_unit, unit
 from mdistiller_icc.losses.precision import widened
 from mdistiller_icc.probe import IMAGE_SIZE, probe
 
@@ -55,6 +55,7 @@ class ICC(Distiller):
         dim = select(logits, features, node.FEATURE).shape[1]
         self.feature_name = node.FEATURE
         self.margin = node.MARGIN
+        self.temperature = node.TEMPERATURE
         self.warmup_epochs = node.WARMUP
         self.queues = ClassQueues(logits.shape[1], node.QUEUE.SIZE, dim, node.QUEUE.POLICY, node.QUEUE.GATHER)
         self.positive = _positive(node, dim)
@@ -118,72 +119,99 @@ class ICC(Distiller):
         if len(wanted):
             image = torch.cat([image, self.views(wanted)])
         logits, features = self.student(image)
+        logits, feature = logits[:batch], select(logits, features, self.feature_name)
         with torch.autocast(image.device.type, enabled=False):  # one region for all the losses below
-            return logits[:batch], self._objective(logits, features, target, index)
+            losses, seen = self._objective(logits, feature, target, index)
+        self._watch(feature, target, index, *seen)
+        return logits, losses
 
-    @torch.compiler.disable  # gradients are walked from the losses to the features, which compiling would hide
-    def _objective(self, logits: Tensor, features: dict[str, Any], target: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """The two losses; the rows after the first ``len(target)`` are second views."""
-        batch = len(target)
-        feature = select(logits, features, self.feature_name)
+    def _objective(
+        self, logits: Tensor, feature: Tensor, target: Tensor, index: Tensor
+    ) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
+        """The two losses, and what is to be watched of them.
+
+        Args:
+            logits: of the batch, ``(B, C)``.
+            feature: of the batch and then of the second views, ``(B + V, D)``.
+            target: the batch's classes, ``(B,)``.
+            index: the batch's images' numbers, ``(B,)``.
+        """
         f = unit(feature)
-        logits = widened(logits[:batch])
-        if self.theory:
-            loss_ce = self._theory(feature[:batch], f[:batch], f[batch:], target)
-        else:
-            loss_ce = F.cross_entropy(logits, target)
+        logits = widened(logits)
+        loss_ce = self._theory(feature, target) if self.theory else F.cross_entropy(logits, target)
 
         # Definition 3.1 and Eq. (5): only samples with ρ > δ take part.
         passed = margin(logits.detach(), target) > self.margin
         # Section 3.3: they meet their class's queue, whose entries are the negatives x⁻ ∈ C(x).
-        met = self.queues.meet(f[:batch], target, index, passed)
-        # Eq. (3), on the anchors that have a positive and a negative.
-        loss_intra, anchors = self.positive.loss(f[:batch], f[batch:], index, met)
+        met = self.queues.meet(f[: len(target)], target, index, passed)
+        # Eq. (3), averaged over the anchors that have a positive and a negative.
+        tuplets = self.positive.tuplets(f, index, met)
+        anchors = tuplets.drawn[3].any(1).sum()
+        loss_intra = intra_class_loss(*tuplets.drawn, self.temperature).sum() / anchors.clamp(min=1)
         # L_Teacher = L_CE + λ · L_Intra.
-        norms = self._gradient_norms(loss_ce, loss_intra, feature, logits, target)
+        norms = self._gradient_norms(loss_ce, tuplets, anchors, feature, logits, target)
         weight = self.weight(norms)
-        self._watch(feature[:batch], target, passed, loss_intra, anchors, weight, norms)
-        return {"loss_ce": loss_ce, "loss_kd": weight * loss_intra}
+        return {"loss_ce": loss_ce, "loss_kd": weight * loss_intra}, (
+            f.detach(), met, passed, loss_intra.detach(), anchors, weight, norms
+        )  # fmt: skip
 
+    @torch.no_grad()
     def _gradient_norms(
-        self, loss_ce: Tensor, loss_intra: Tensor, feature: Tensor, logits: Tensor, target: Tensor
+        self, loss_ce: Tensor, tuplets: Tuplets, anchors: Tensor, feature: Tensor, logits: Tensor, target: Tensor
     ) -> Tensor | None:
         """How strongly the two losses pull at the feature, ``(2,)``; None at steps that need not know."""
         comparable = self.theory or self.feature_name in ("pooled_feat", "logits")
-        if not comparable or not (self.adaptive or self.steps % NORMS_EVERY == 0):
+        due = self.adaptive or torch.compiler.is_compiling() or self.steps % NORMS_EVERY == 0
+        if not (comparable and due):
             return None
         if self.theory:
             ce = gradient_norm(loss_ce, feature)
         else:
             layer = self.student.get_submodule(self.classifier).weight.flatten(1)
             ce = cross_entropy_gradient(logits, target, layer if self.feature_name == "pooled_feat" else None).norm()
-        return torch.stack([ce, gradient_norm(loss_intra, feature)])
+        at_anchor, at_positive = intra_class_gradient(*tuplets.drawn, self.temperature)
+        pull = at_anchor.new_zeros(feature.shape).index_add(0, tuplets.rows, at_anchor)
+        if tuplets.positive_rows is not None:
+            pull = pull.index_add(0, tuplets.positive_rows, at_positive)
+        return torch.stack([ce, through_unit(pull, feature).norm() / anchors.clamp(min=1)])
 
-    def _theory(self, feature: Tensor, f: Tensor, view: Tensor, target: Tensor) -> Tensor:
+    @torch.compiler.disable  # its gradient is walked from the loss to the feature, which compiling would hide
+    def _theory(self, feature: Tensor, target: Tensor) -> Tensor:
         """Section 4's objective in place of cross-entropy: L_Inter on the features, the classifier trained apart.
 
         ``L_Inter(x) = log(1 + Σ_{x⁻ ∉ C(x)} exp((f(x)·f(x⁻) − f(x)·f(x⁺)) / τ))`` with the batch's images of other
         classes as x⁻: that the theory has such a term is reported [B], this form of it is our reading [R]. The
         classifier learns from detached features, so that margins and accuracies exist, and moves no feature.
         """
+        f, view = unit(feature).chunk(2)
         layer = self.student.get_submodule(self.classifier)
-        logits = F.linear(widened(feature).detach(), layer.weight.flatten(1), layer.bias)
+        logits = F.linear(widened(feature[: len(f)]).detach(), layer.weight.flatten(1), layer.bias)
         negatives = f.unsqueeze(0).expand(len(f), -1, -1)
         others = target[:, None] != target[None, :]
-        inter = intra_class_loss(f, view, negatives, others, self.positive.temperature).mean()
+        inter = intra_class_loss(f, view, negatives, others, self.temperature).mean()
         return inter + F.cross_entropy(logits, target)
 
+    @torch.compiler.disable
     @torch.no_grad()
     def _watch(
         self,
         feature: Tensor,
         target: Tensor,
+        index: Tensor,
+        f: Tensor,
+        met: Met,
         passed: Tensor,
         loss_intra: Tensor,
         anchors: Tensor,
         weight: Tensor,
         norms: Tensor | None,
     ) -> None:
+        """Keep what the next steps need and what the epoch's figures are made of."""
+        self.positive.keep(f, index, met)
+        feature = feature[: len(target)]
+        if feature.is_cuda:  # what a captured graph returns, its next replay overwrites
+            feature, passed, anchors, weight = (t.clone() for t in (feature, passed, anchors, weight))
+            norms = None if norms is None else norms.clone()
         self.steps += 1
         self.means.add("icc/passed", passed, len(target))
         self.means.add("icc/anchors", anchors, len(target))
@@ -251,8 +279,8 @@ def check(node: CfgNode) -> CfgNode:
 
 def _positive(node: CfgNode, dim: int) -> Positive:
     if node.POSITIVE == "memory":
-        return Memory(dim, node.TEMPERATURE, node.MEMORY_LIMIT)
-    return POSITIVES[node.POSITIVE](dim, node.TEMPERATURE)
+        return Memory(dim, node.MEMORY_LIMIT)
+    return POSITIVES[node.POSITIVE](dim)
 
 
 def _weight(node: CfgNode) -> nn.Module:

@@ -39,6 +39,7 @@ def cross_entropy_gradient(logits: Tensor, target: Tensor, classifier: Tensor | 
     return gradient if classifier is None else gradient @ classifier.to(gradient.dtype)
 
 
+@torch.compiler.disable
 def gradient_norm(loss: Tensor, feature: Tensor) -> Tensor:
     """The norm of ``∂loss/∂z`` over the batch of features z; 0 if z has no part in the loss."""
     (gradient,) = torch.autograd.grad(loss, feature, retain_graph=True, allow_unused=True)
