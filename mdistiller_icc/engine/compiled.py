@@ -33,6 +33,9 @@ class Compiled:
             if getattr(self.part, "teacher", None) is not None and hasattr(self.part, "teach"):
                 self.part.teach(inputs["image"])
         if self._compiled is not None:
+            for value in inputs.values():
+                if isinstance(value, torch.Tensor):  # code for any size is slower, and only a last batch has another
+                    torch._dynamo.mark_static(value)
             try:
                 return self._compiled(**inputs)
             except torch._dynamo.exc.TorchDynamoException as error:

@@ -50,8 +50,8 @@ class Positive(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} gives no positives")
 
-    def keep(self, f: Tensor, index: Tensor, met: Met) -> None:
-        """Keep what the next steps need, given the same as `tuplets`."""
+    def keep(self, f: Tensor, index: Tensor, met: Met, compiled: bool = False) -> None:
+        """Keep what the next steps need, given the same as `tuplets`; ``compiled`` code may need it otherwise."""
 
 
 class View(Positive):
@@ -59,8 +59,11 @@ class View(Positive):
 
     Its positive is the anchor's feature of step s and its negatives are the queue the anchor met, both without
     gradient. Only anchors cost a second view, and those travel inside a full batch: a small forward pass
-    of their own would use the batch statistics of a handful of images.
+    of their own would use the batch statistics of a handful of images. Compiled code is made anew for every size of
+    a batch (code for any size is far slower), so there a few views of other images, without a loss, leave few sizes.
     """
+
+    STEPS = 16  # a batch grows by sixteenths of itself in compiled code
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
@@ -81,16 +84,22 @@ class View(Positive):
         }
         return Tuplets((f[len(index) :], waiting["positive"], waiting["negatives"], waiting["valid"]), rows)
 
-    def keep(self, f: Tensor, index: Tensor, met: Met) -> None:
+    def keep(self, f: Tensor, index: Tensor, met: Met, compiled: bool = False) -> None:
+        useful = met.valid.any(1)
+        multiple = max(1, len(index) // self.STEPS) if compiled else 1
         # How many views the next batch gets decides its shape: the one place where the host must wait.
-        useful = met.valid.any(1).nonzero().squeeze(1)
-        rows = met.rows[useful]
+        count = -(-int(useful.sum()) // multiple) * multiple
+        chosen = useful.argsort(descending=True, stable=True)[:count]
+        rows = met.rows[chosen]
         self._waiting = {
             "index": index[rows],
             "positive": f.detach()[rows],
-            "negatives": met.negatives[useful],
-            "valid": met.valid[useful],
+            "negatives": met.negatives[chosen],
+            "valid": met.valid[chosen],
         }
+        if compiled:
+            for value in self._waiting.values():
+                torch._dynamo.mark_static(value)
 
     def get_extra_state(self) -> dict[str, Tensor]:
         return self._waiting
@@ -137,7 +146,7 @@ class Memory(Positive):
         valid = met.valid & self.seen[images][:, None]
         return Tuplets((f[met.rows], self.table[images], met.negatives, valid), met.rows)
 
-    def keep(self, f: Tensor, index: Tensor, met: Met) -> None:
+    def keep(self, f: Tensor, index: Tensor, met: Met, compiled: bool = False) -> None:
         self.table[index] = f.detach().to(self.table.dtype)
         self.seen[index] = True
 
@@ -150,6 +159,14 @@ def second_views(loader: Any) -> Callable[[Tensor], Tensor]:
 
     Our loaders have ``views``; any other loader's data set is asked image by image, as its own workers do.
     """
-    if hasattr(loader, "views"):
-        return loader.views
-    return lambda index: torch.stack([loader.dataset[i][0] for i in index.tolist()]).to(index.device)
+
+    @torch.compiler.disable  # a loader is no network to compile
+    def draw(index: Tensor) -> Tensor:
+        if hasattr(loader, "views"):
+            images = loader.views(index)
+        else:
+            images = torch.stack([loader.dataset[i][0] for i in index.tolist()]).to(index.device)
+        torch._dynamo.mark_static(images)  # to compiled code, see `View`
+        return images
+
+    return draw

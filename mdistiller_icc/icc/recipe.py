@@ -94,7 +94,7 @@ class ICC(Distiller):
 
     def attach(self, train_loader: Any) -> None:
         """Learn where second views come from and how many training images there are."""
-        self.views = torch.compiler.disable(second_views(train_loader))  # a loader is no network to compile
+        self.views = second_views(train_loader)
         self.positive.attach(train_loader.num_data if hasattr(train_loader, "num_data") else len(train_loader.dataset))
         self._keep_ranks_apart()
 
@@ -122,7 +122,7 @@ class ICC(Distiller):
         logits, feature = logits[:batch], select(logits, features, self.feature_name)
         with torch.autocast(image.device.type, enabled=False):  # one region for all the losses below
             losses, seen = self._objective(logits, feature, target, index)
-        self._watch(feature, target, index, *seen)
+        self._watch(feature, target, index, torch.compiler.is_compiling(), *seen)
         return logits, losses
 
     def _objective(
@@ -198,6 +198,7 @@ class ICC(Distiller):
         feature: Tensor,
         target: Tensor,
         index: Tensor,
+        compiled: bool,
         f: Tensor,
         met: Met,
         passed: Tensor,
@@ -207,7 +208,7 @@ class ICC(Distiller):
         norms: Tensor | None,
     ) -> None:
         """Keep what the next steps need and what the epoch's figures are made of."""
-        self.positive.keep(f, index, met)
+        self.positive.keep(f, index, met, compiled)
         feature = feature[: len(target)]
         if feature.is_cuda:  # what a captured graph returns, its next replay overwrites
             feature, passed, anchors, weight = (t.clone() for t in (feature, passed, anchors, weight))

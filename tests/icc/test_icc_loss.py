@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdistiller_icc.losses.intra_class import intra_class_loss, unit
+from mdistiller_icc.losses.intra_class import intra_class_gradient, intra_class_loss, through_unit, unit
 
 
 def reference(anchor, positive, negatives, valid, temperature):
@@ -47,6 +47,26 @@ def test_gradient():
     anchor, positive, negatives, valid = draw(1, 4, 5, 3)
     inputs = [t.requires_grad_() for t in (anchor, positive, negatives)]
     assert torch.autograd.gradcheck(lambda a, p, n: intra_class_loss(a, p, n, valid, 0.5), inputs)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10**6), st.integers(0, 6), st.integers(1, 9), st.integers(1, 8), st.floats(0.05, 5.0))
+def test_the_gradient_in_closed_form_is_the_one_walked_back(seed, anchors, size, dim, temperature):
+    anchor, positive, negatives, valid = draw(seed, anchors, size, dim)
+    inputs = [t.requires_grad_() for t in (anchor, positive)]
+    walked = torch.autograd.grad(intra_class_loss(anchor, positive, negatives, valid, temperature).sum(), inputs)
+    closed = intra_class_gradient(anchor, positive, negatives, valid, temperature)
+    torch.testing.assert_close(closed, walked, rtol=1e-9, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10**6), st.integers(1, 8), st.sampled_from([1.0, 1e-3, 1e-6, 0.0]))
+def test_a_gradient_goes_through_unit_as_if_walked_back(seed, dim, scale):
+    source = torch.Generator().manual_seed(seed)
+    feature, gradient = torch.randn(2, 3, dim, generator=source, dtype=torch.float64)
+    feature = (feature * scale).requires_grad_()
+    (walked,) = torch.autograd.grad(unit(feature), feature, gradient)
+    torch.testing.assert_close(through_unit(gradient, feature.detach()), walked, rtol=1e-9, atol=1e-9)
 
 
 def test_without_negatives_it_is_zero_and_has_no_gradient():

@@ -1,0 +1,79 @@
+"""The ICC recipe through torch.compile: the same losses, one graph with its network, few batch sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from mdistiller_icc import data
+from mdistiller_icc.builtin.models import cifar_model_dict
+from mdistiller_icc.engine.progress import Silent
+from mdistiller_icc.engine.trainer import BATCH, Trainer, seed_everything
+from mdistiller_icc.icc import ICC
+from mdistiller_icc.plugin import register
+from mdistiller_icc.run import configure
+
+STEPS = 3
+RECIPE = ["ICC.MARGIN", "-1", "ICC.QUEUE.SIZE", "2", "ICC.WEIGHT", "0.5"]
+DIGITS = ["DATASET.TYPE", "digits", "DATASET.FRACTION", "0.2", "DISTILLER.TYPE", "ICC", "DISTILLER.STUDENT", "resnet8"]
+
+
+def train(options, compiled):
+    """Three short epochs; returns every step's losses, the batch sizes the network saw, the figures and the graphs."""
+    register(verbose=False)
+    cfg = configure(None, [*DIGITS, "SOLVER.PRECISION", "fp32", *RECIPE, *options])
+    seed_everything(0)
+    dataset = data.load(cfg, 0, torch.device("cpu"))
+    recipe = ICC(cifar_model_dict["resnet8"][0](num_classes=10), None, cfg)
+    trainer = Trainer("compiled", recipe, dataset.train, [], cfg, progress=Silent())
+    backend = CompileCounterWithBackend("aot_eager")
+    torch._dynamo.reset()
+    if compiled:
+        trainer.training_pass = torch.compile(recipe, backend=backend)
+    recipe.train()
+    losses, views, draw = [], [], recipe.views
+    recipe.views = torch.compiler.disable(lambda index: views.append(len(index)) or draw(index))
+    for epoch in (1, 2, 3):
+        dataset.train.set_epoch(epoch)
+        for _, batch in zip(range(STEPS), dataset.train, strict=False):
+            parts = trainer.step(dict(zip(BATCH, batch, strict=False)), epoch)[1]
+            losses.append([part.item() for part in parts.values()])
+    return losses, views, recipe.diagnostics(), backend
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["ICC.POSITIVE", "memory"],
+        ["ICC.POSITIVE", "memory", "ICC.QUEUE.POLICY", "slide", "ICC.WEIGHT_MODE", "gradnorm"],
+        ["ICC.POSITIVE", "twin"],
+        ["ICC.POSITIVE", "twin", "ICC.THEORY", "True"],
+    ],
+    ids=["memory", "gradnorm", "twin", "theory"],
+)
+def test_the_losses_are_the_same(options):
+    eager, compiled = train(options, compiled=False), train(options, compiled=True)
+    assert compiled[3].frame_count > 0
+    assert any(intra for _, intra in eager[0])
+    for one, other in zip(eager[0], compiled[0], strict=True):
+        assert other == pytest.approx(one, rel=0.01, abs=1e-3)
+    for name in ("icc/passed", "icc/anchors", "icc/queue_fill", "icc/intra", "icc/weight"):
+        assert compiled[2][name] == pytest.approx(eager[2][name], rel=0.02)
+
+
+def test_network_and_losses_are_one_graph():
+    backend = train(["ICC.POSITIVE", "memory"], compiled=True)[3]
+    names = [{str(node.target) for node in graph.graph.nodes} for graph in backend.graphs]
+    whole = [calls for calls in names if any("conv2d" in call for call in calls)]
+    assert len(whole) == 2, "the first epoch's, and one for any other"
+    for part in ("cross_entropy", "softmax", "searchsorted", "logsumexp"):
+        assert all(any(part in call for call in calls) for calls in whole), part
+
+
+def test_second_views_come_in_few_numbers():
+    eager, compiled = train([], compiled=False), train([], compiled=True)
+    assert eager[0][1][1] == pytest.approx(compiled[0][1][1], rel=0.05)
+    assert {count % 4 for count in eager[1]} != {0}, "else nothing is shown"
+    assert {count % 4 for count in compiled[1]} == {0}
+    assert all(more - some in range(4) for some, more in zip(eager[1][:1], compiled[1][:1], strict=True))
