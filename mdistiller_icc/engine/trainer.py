@@ -171,9 +171,9 @@ class Trainer:
 
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One optimisation step on one batch; returns the student's logits and the losses."""
+        self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs most memory
         with precision.autocast(self.precision, self.device):
             logits, losses = self.training_pass(**inputs, epoch=epoch)
-        self.optimizer.zero_grad(set_to_none=True)
         # Their sum's gradient, without the sum. A method may have a loss that is a constant at present.
         torch.autograd.backward([_scalar(loss) for loss in losses.values() if loss.requires_grad])
         self.update()
@@ -246,11 +246,11 @@ class DOTTrainer(Trainer):
         )
 
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        self.optimizer.zero_grad(set_to_none=True)
         with precision.autocast(self.precision, self.device):
             logits, losses = self.training_pass(**inputs, epoch=epoch)
         if "loss_kd" not in losses:
             raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
-        self.optimizer.zero_grad(set_to_none=True)
         _scalar(losses["loss_kd"]).backward(retain_graph=True)
         self.optimizer.step_kd()
         self.optimizer.zero_grad(set_to_none=True)
