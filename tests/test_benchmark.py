@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "losses": ["--student", "resnet8", "--teacher", "resnet8", "--rounds", "1"],
     "start": ["--rounds", "1"],
     "memory": ["--seconds", "0.1", "--threads", "1"],
+    "profile": ["--threads", "1"],
 }
 
 
@@ -25,7 +26,12 @@ def test_a_measurement(command, tmp_path, what):
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["what"] == what and told["machine"]["threads"] >= 1
     text = json.dumps(told["result"])
-    assert '"median"' in text or "peak_gib" in text
+    assert any(figure in text for figure in ('"median"', '"peak_gib"', '"milliseconds"'))
+
+
+def test_overhead_from_a_checkpoint_that_is_none(command):
+    done = command("tools/benchmark.py", "overhead", "--student", "resnet8", "--checkpoint", "nowhere.pth")
+    assert done.returncode == 2 and "nowhere.pth" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_pair_that_is_not_one(command):

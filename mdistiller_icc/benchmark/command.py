@@ -15,6 +15,7 @@ WHAT = {
     "crd": "our CRD negatives against one numpy choice per image, on one core",
     "losses": "each method's loss against the forward pass of its networks",
     "memory": "peak memory of a CIFAR-100 run",
+    "profile": "where a step's time goes, without and with what makes it fast",
     "start": "from the command to the end of the first training step, against importing torch",
 }
 FAST = ["SOLVER.PRECISION", "auto"]
@@ -27,8 +28,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="; ".join(f"{name}: {what}" for name, what in WHAT.items()),
     )
     made.add_argument("what", choices=WHAT)
-    made.add_argument("--pair", default="dkd", help="engine, memory: dkd (default), crd, teacher, dkd-gpu")
+    made.add_argument("--pair", default="dkd", help="engine, memory, profile: dkd (default), crd, teacher, dkd-gpu")
     made.add_argument("--student", default="resnet20", help="overhead, losses: the network (default: resnet20)")
+    made.add_argument("--checkpoint", default=None, help="overhead: a teacher's file to begin from")
     made.add_argument("--teacher", default="resnet20", help="losses: the teacher (default: resnet20)")
     made.add_argument("--root", default=None, help="CIFAR-100's folder, as DATASET.ROOT (default: digits in its shape)")
     made.add_argument("--rounds", type=int, default=None, help="pairs of measurements")
@@ -66,6 +68,10 @@ def main() -> int:
             arguments.pair, root=root, rounds=rounds or {"engine": 5, "memory": 1}[arguments.what],
             seconds=arguments.seconds, threads=threads, options=options,
         )  # fmt: skip
+    elif arguments.what == "profile":
+        from mdistiller_icc.benchmark.profile import profile
+
+        result = profile(arguments.pair, root, threads, options)
     elif arguments.what == "start":
         from mdistiller_icc.benchmark.start import start
 
@@ -81,7 +87,7 @@ def main() -> int:
         from mdistiller_icc.benchmark import steps
 
         if arguments.what == "overhead":
-            result = steps.overhead(arguments.student, root, rounds or 100, options)
+            result = steps.overhead(arguments.student, root, rounds or 100, options, arguments.checkpoint)
         else:
             result = steps.losses(arguments.teacher, arguments.student, root, rounds or 15, options)
     machine = {"torch": torch.__version__, "threads": threads, "processor": _processor(), "images": root or "digits"}

@@ -18,6 +18,7 @@ from mdistiller_icc.engine.precision import autocast
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.engine.trainer import BATCH, Trainer
 from mdistiller_icc.plugin import register
+from mdistiller_icc.teachers.checkpoint import load_into, read_state
 
 RECIPES = {
     "plain": ("NONE",),
@@ -56,20 +57,31 @@ class Stepper:
         _wait(self.trainer.device)
 
 
-def overhead(student: str, root: str | None, rounds: int, options: list[str]) -> dict[str, Any]:
+def overhead(
+    student: str, root: str | None, rounds: int, options: list[str], checkpoint: str | None = None
+) -> dict[str, Any]:
     """What an ICC step costs over a cross-entropy step of the same network, both with their loading of images.
 
-    With ``extra images``: by how much the second views enlarge a batch, which no implementation can avoid.
+    With ``extra images``, by how much the second views enlarge a batch, which no implementation can avoid, and the
+    share of samples that ``passed`` the gate: all of them, but for another ``ICC.MARGIN`` in the options.
+
+    Args:
+        checkpoint: a teacher's file that the networks begin from; else they begin from nothing.
     """
     images.install(images.source(root))
     device = _device()
     steppers = {name: Stepper(r[0], student, student, [*r[1:], *options], device) for name, r in RECIPES.items()}
+    if checkpoint is not None:
+        for stepper in steppers.values():
+            load_into(stepper.distiller.student, read_state(checkpoint), checkpoint, student)
     # The queues need some 900 samples to fill; until then there are no anchors.
     for _ in range(20):
         steppers["view"].step()
         steppers["memory"].step()
-    for stepper in steppers.values():
+    for name, stepper in steppers.items():
         stepper.second_views = stepper.steps = 0
+        if name != "plain":
+            stepper.distiller.diagnostics()  # of what follows alone
     seconds = alternate({name: stepper.step for name, stepper in steppers.items()}, rounds, limit=100.0)
     result: dict[str, Any] = {"student": student, "options": options}
     for name in ("view", "memory"):
@@ -77,6 +89,7 @@ def overhead(student: str, root: str | None, rounds: int, options: list[str]) ->
         result[name] = {
             "ratio": ratio(seconds[name], seconds["plain"])._asdict(),
             "extra images": stepper.second_views / (stepper.steps * stepper.dataset.train.batch_size),
+            "passed": stepper.distiller.diagnostics()["icc/passed"],
         }
     return result
 
