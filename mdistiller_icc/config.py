@@ -28,7 +28,7 @@ ADDED = CfgNode(
             "SCHEDULE": "step",
             "PRECISION": "fp32",
             "CHANNELS_LAST": "auto",
-            "COMPILE": False,  # the training pass through torch.compile
+            "COMPILE": False,  # the training step through torch.compile
             "EVAL_EVERY": 1,
         },
         "COMPAT": {"UPSTREAM": False},

@@ -33,6 +33,8 @@ class Compiled:
             if getattr(self.part, "teacher", None) is not None and hasattr(self.part, "teach"):
                 self.part.teach(inputs["image"])
         if self._compiled is not None:
+            if inputs:  # a batch begins a step: what graphs captured on a GPU returned in the last one may go
+                torch.compiler.cudagraph_mark_step_begin()
             for value in inputs.values():
                 if isinstance(value, torch.Tensor):  # code for any size is slower, and only a last batch has another
                     torch._dynamo.mark_static(value)
