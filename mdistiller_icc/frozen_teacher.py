@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -54,7 +54,7 @@ class FrozenTeacher:
         if made_for != self._made_for:
             self._copy = _inference_copy(self.teacher, image, dtype, channels_last)
             self._made_for = made_for
-        return self._copy(image)
+        return _infer(self._copy, image)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenTeacher:
         return FrozenTeacher(copy.deepcopy(self.teacher, memo))
@@ -74,6 +74,18 @@ def fold(model: nn.Module, image: Tensor) -> nn.Module:
         _replace(folded, conv, fuse_conv_bn_eval(folded.get_submodule(conv), folded.get_submodule(norm)))
         _replace(folded, norm, nn.Identity())
     return folded if _close(folded(image), model(image)) else copy.deepcopy(model)
+
+
+def _infer(model: nn.Module, image: Tensor) -> Any:
+    """What ``model`` returns under inference mode, as ordinary tensors of the same memory.
+
+    A loss keeps what it needs for the backward pass, which inference tensors refuse; DLPack hands over their memory.
+    """
+    if image.device.type not in ("cpu", "cuda"):  # elsewhere DLPack may know nothing of the device
+        return model(image)
+    with torch.inference_mode():
+        output = model(image)
+    return tree_map(lambda leaf: torch.from_dlpack(leaf) if isinstance(leaf, Tensor) else leaf, output)
 
 
 def _inference_copy(teacher: nn.Module, image: Tensor, dtype: torch.dtype | None, channels_last: bool) -> nn.Module:

@@ -187,3 +187,23 @@ def test_fp32_is_the_same_to_the_last_bit_each_time(images):
         return F.cross_entropy(model.student(images)[0], torch.arange(6))
 
     assert torch.equal(losses(), losses())
+
+
+def test_it_runs_under_inference_mode_and_a_loss_may_keep_what_it_returns(images):
+    seen = []
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = trained("resnet8", images)
+
+        def forward(self, image):
+            seen.append(torch.is_inference_mode_enabled())
+            return self.network(image)
+
+    logits, features = FrozenTeacher(Watched().eval())(images)
+    assert seen[-1]
+    student = torch.randn(len(images), 64, requires_grad=True)
+    (student * features["pooled_feat"]).sum().backward()
+    assert torch.equal(student.grad, features["pooled_feat"])
+    assert not logits.is_inference() and not logits.requires_grad
