@@ -146,7 +146,8 @@ class ICC(Distiller):
         met = self.queues.meet(f[: len(target)], target, index, passed)
         # Eq. (3), averaged over the anchors that have a positive and a negative.
         tuplets = self.positive.tuplets(f, index, met)
-        anchors = tuplets.drawn[3].any(1).sum()
+        *_, valid = tuplets.drawn
+        anchors = valid.any(1).sum()
         loss_intra = intra_class_loss(*tuplets.drawn, self.temperature).sum() / anchors.clamp(min=1)
         # L_Teacher = L_CE + λ · L_Intra.
         norms = self._gradient_norms(loss_ce, tuplets, anchors, feature, logits, target)
