@@ -88,7 +88,7 @@ def compare(
     return result
 
 
-def _run(task: dict[str, Any]) -> dict[str, Any]:
+def _run(task: dict[str, Any]) -> dict[str, float]:
     environment = os.environ | {"OMP_NUM_THREADS": str(task["threads"])}
     if task["side"] == "ours":
         environment["MDISTILLER_ICC_HOST"] = "builtin"
