@@ -43,5 +43,5 @@ def _summed(added: list[tuple[Tensor | float, Tensor | float]]) -> tuple[Tensor 
 
 def _sum(parts: tuple[Tensor | float, ...]) -> Tensor | float:
     tensors = [part.flatten() for part in parts if isinstance(part, Tensor)]
-    numbers = sum(part for part in parts if not isinstance(part, Tensor))
+    numbers = sum(float(part) for part in parts if not isinstance(part, Tensor))
     return torch.cat(tensors).sum() + numbers if tensors else numbers

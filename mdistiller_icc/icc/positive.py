@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc.queue import Met
+from mdistiller_icc.losses.arrays import Array, alike, library, positions
 
 GIBIBYTE = 2**30
 
@@ -17,13 +18,13 @@ GIBIBYTE = 2**30
 class Tuplets(NamedTuple):
     """The anchors of a step, each with its positive and its negatives."""
 
-    drawn: tuple[Tensor, Tensor, Tensor, Tensor]
-    """f(x) with gradient ``(A, D)``, f(x⁺) with gradient where it is of this batch ``(A, D)``, f(x⁻) ``(A, n, D)``,
-    and which of the negatives count, bool ``(A, n)``: an anchor without any has no loss."""
-    rows: Tensor
-    """Which of the forward pass's samples the anchors are, ``(A,)``."""
-    positive_rows: Tensor | None = None
-    """Which of them the positives are, ``(A,)``; None where they carry no gradient."""
+    drawn: tuple[Array, Array, Array, Array]
+    """f(x) ``(A, D)``, f(x⁺) ``(A, D)``, f(x⁻) ``(A, n, D)``, and which of the negatives count, bool ``(A, n)``: an
+    anchor without any has no loss."""
+    rows: Array
+    """Which of the forward pass's samples the anchors are, ``(A,)``, each once."""
+    positive_rows: Array | None = None
+    """Which of them the positives are, others than the anchors; None where they are of another step."""
 
 
 class Positive(nn.Module):
@@ -40,17 +41,17 @@ class Positive(nn.Module):
         """Indices of the images whose second views are to be appended to the batch of images ``index``, ``(V,)``."""
         return index[:0]
 
-    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
+    def tuplets(self, f: Array, index: Array, met: Met) -> Tuplets:
         """The anchors of this step.
 
         Args:
-            f: unit features of the batch and then of the second views asked for, with gradient, ``(B + V, D)``.
+            f: unit features of the batch and then of the second views asked for, without a graph, ``(B + V, D)``.
             index: the batch's images' numbers, ``(B,)``.
             met: what the batch met in the class queues.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no positives")
 
-    def keep(self, f: Tensor, index: Tensor, met: Met, compiled: bool = False) -> None:
+    def keep(self, f: Array, index: Array, met: Met, compiled: bool = False) -> None:
         """Keep what the next steps need, given the same as `tuplets`; ``compiled`` code may need it otherwise."""
 
 
@@ -75,27 +76,28 @@ class View(Positive):
         self._waiting = {name: value.to(index.device) for name, value in self._waiting.items()}
         return self._waiting["index"]
 
-    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
-        rows = torch.arange(len(index), len(f), device=f.device)
-        waiting = self._waiting or {
-            "positive": f.detach()[:0],
-            "negatives": met.negatives[:0],
-            "valid": met.valid[:0],
-        }
-        return Tuplets((f[len(index) :], waiting["positive"], waiting["negatives"], waiting["valid"]), rows)
+    def tuplets(self, f: Array, index: Array, met: Met) -> Tuplets:
+        views, rows = f[len(index) :], positions(f)[len(index) :]
+        if not self._waiting:
+            return Tuplets((views, f[:0], met.negatives[:0], met.valid[:0]), rows)
+        waiting = (alike(self._waiting[name], f) for name in ("positive", "negatives", "valid"))
+        return Tuplets((views, *waiting), rows)
 
-    def keep(self, f: Tensor, index: Tensor, met: Met, compiled: bool = False) -> None:
-        useful = met.valid.any(1)
-        multiple = max(1, len(index) // self.STEPS) if compiled else 1
+    def keep(self, f: Array, index: Array, met: Met, compiled: bool = False) -> None:
         # How many views the next batch gets decides its shape: the one place where the host must wait.
-        count = -(-int(useful.sum()) // multiple) * multiple
-        chosen = useful.argsort(descending=True, stable=True)[:count]
+        useful = met.valid.any(1)
+        if compiled:
+            multiple = max(1, len(index) // self.STEPS)
+            count = -(-int(useful.sum()) // multiple) * multiple
+            chosen = useful.argsort(descending=True, stable=True)[:count]
+        else:
+            chosen = library(useful).argwhere(useful)[:, 0]
         rows = met.rows[chosen]
         self._waiting = {
-            "index": index[rows],
-            "positive": f.detach()[rows],
-            "negatives": met.negatives[chosen],
-            "valid": met.valid[chosen],
+            "index": torch.as_tensor(index[rows]),
+            "positive": torch.as_tensor(f[rows]),
+            "negatives": torch.as_tensor(met.negatives[chosen]),
+            "valid": torch.as_tensor(met.valid[chosen]),
         }
         if compiled:
             for value in self._waiting.values():
@@ -114,7 +116,7 @@ class Twin(Positive):
     def views_wanted(self, index: Tensor) -> Tensor:
         return index
 
-    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
+    def tuplets(self, f: Array, index: Array, met: Met) -> Tuplets:
         rows = met.rows + len(index)
         return Tuplets((f[met.rows], f[rows], met.negatives, met.valid), met.rows, rows)
 
@@ -141,14 +143,14 @@ class Memory(Positive):
         self.register_buffer("table", torch.zeros(num_data, self.dim, device=device))
         self.register_buffer("seen", torch.zeros(num_data, dtype=torch.bool, device=device))
 
-    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
+    def tuplets(self, f: Array, index: Array, met: Met) -> Tuplets:
         images = index[met.rows]
-        valid = met.valid & self.seen[images][:, None]
-        return Tuplets((f[met.rows], self.table[images], met.negatives, valid), met.rows)
+        valid = met.valid & alike(self.seen, f)[images][:, None]
+        return Tuplets((f[met.rows], alike(self.table, f)[images], met.negatives, valid), met.rows)
 
-    def keep(self, f: Tensor, index: Tensor, met: Met, compiled: bool = False) -> None:
-        self.table[index] = f.detach().to(self.table.dtype)
-        self.seen[index] = True
+    def keep(self, f: Array, index: Array, met: Met, compiled: bool = False) -> None:
+        alike(self.table, f)[index] = f.to(self.table.dtype) if isinstance(f, Tensor) else f
+        alike(self.seen, f)[index] = True
 
 
 POSITIVES: dict[str, Callable[..., Positive]] = {"view": View, "twin": Twin, "memory": Memory}

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mdistiller_icc.losses.arrays import Array, alike
 from mdistiller_icc.losses.gather import gather_rows
 
 POLICIES = ("clear", "slide")
@@ -17,19 +18,19 @@ POLICIES = ("clear", "slide")
 class Met(NamedTuple):
     """What the anchors of a batch met in their class's queue, one row an anchor."""
 
-    rows: Tensor
-    """Which samples of the batch they are, ``(A,)``; on an accelerator all of them, most without a valid negative."""
-    negatives: Tensor
+    rows: Array
+    """Which samples of the batch they are, ``(A,)``; of tensors all of them, most without a valid negative."""
+    negatives: Array
     """The queue each of them met, oldest first, ``(A, n, D)``."""
-    valid: Tensor
+    valid: Array
     """Which of these may serve as negatives, bool ``(A, n)``: entries of other images, and only for anchors."""
 
 
 class ClassQueues(nn.Module):
     """One queue of detached features per class, in memory ``C·n·D`` whatever the size of the data set.
 
-    Samples arrive in the order of the batch, one by one; only those that pass the gate do. A CPU does just that,
-    an accelerator works out in one go what would come of it.
+    Samples arrive in the order of the batch, one by one; only those that pass the gate do. NumPy arrays are treated
+    just so; what would come of it is worked out in one go from tensors.
 
     - ``clear``: a sample that meets a full queue is an anchor and empties it; the others join. So about
       ``1/(n+1)`` of the arrivals are anchors. ("Loss when the queue is large enough, then cleared",
@@ -64,56 +65,55 @@ class ClassQueues(nn.Module):
         self.register_buffer("count", torch.zeros(num_classes, dtype=torch.long))
 
     @torch.no_grad()
-    def meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
+    def meet(self, features: Array, target: Array, index: Array, passed: Array) -> Met:
         """Let a batch pass by the queues: say what each sample met, and leave the queues as they are then.
 
         Args:
-            features: unit features, ``(B, D)``.
+            features: unit features, ``(B, D)``; all four are tensors, or NumPy arrays where the queues are on a CPU.
             target: classes, ``(B,)``.
             index: each image's number in the training set, ``(B,)``.
             passed: which samples passed the gate, bool ``(B,)``.
         """
-        features = features.detach().to(self.features.dtype)
         if self.gather:
             rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-            ranks = torch.full_like(target, rank)
-            features, target, index, passed, ranks = gather_rows(features, target, index, passed.long(), ranks)
-            met = self._meet(features, target, index, passed.bool())
-            own = ranks[met.rows] == rank
-            return Met(met.rows[own] - (ranks < rank).sum(), met.negatives[own], met.valid[own])
+            own = [torch.as_tensor(array) for array in (features, target, index, passed)]
+            all_ranks = gather_rows(*own[:3], own[3].long(), torch.full_like(own[1], rank))
+            features, target, index, passed, ranks = (alike(tensor.detach(), features) for tensor in all_ranks)
+            met = self._meet(features, target, index, passed != 0)
+            ours = ranks[met.rows] == rank
+            return Met(met.rows[ours] - (ranks < rank).sum(), met.negatives[ours], met.valid[ours])
         return self._meet(features, target, index, passed)
 
-    def _meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
-        # NumPy has no bfloat16, and compiled code is fused, whatever the device.
-        in_turn = features.is_cpu and features.dtype != torch.bfloat16 and not torch.compiler.is_compiling()
-        return (self._meet_in_turn if in_turn else self._meet_at_once)(features, target, index, passed)
+    def _meet(self, features: Array, target: Array, index: Array, passed: Array) -> Met:
+        if isinstance(features, Tensor):
+            return self._meet_at_once(features.detach().to(self.features.dtype), target, index, passed)
+        return self._meet_in_turn(features, target, index, passed)
 
-    def _meet_in_turn(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
-        # Writing in place through NumPy costs a fraction of the many small operations of `_meet_at_once`.
+    def _meet_in_turn(self, features: np.ndarray, target: np.ndarray, index: np.ndarray, passed: np.ndarray) -> Met:
         queues, owners, count = self.features.numpy(), self.index.numpy(), self.count.numpy()
-        arrived = features.numpy()
+        arrivals = passed.nonzero()[0]
         rows: list[int] = []
         negatives: list[np.ndarray] = []
-        valid: list[list[bool]] = []
-        samples = zip(target.tolist(), index.tolist(), passed.tolist(), strict=True)
-        for row, (label, image, passes) in enumerate(samples):
-            if not passes:
-                continue
-            queue, owner, queued = queues[label], owners[label], int(count[label])
+        met_owners: list[np.ndarray] = []
+        samples = zip(arrivals.tolist(), target[arrivals].tolist(), index[arrivals].tolist(), strict=True)
+        for row, label, image in samples:
+            queue, owner, queued = queues[label], owners[label], count.item(label)
             full = queued == self.size
             if full or (self.policy == "slide" and queued):
                 rows.append(row)
                 negatives.append(queue.copy())
-                valid.append([number not in (-1, image) for number in owner.tolist()])
+                met_owners.append(owner.copy())
             if full and self.policy == "clear":
                 queue[:], owner[:], count[label] = 0.0, -1, 0
                 continue
             if full:
                 queue[:-1], owner[:-1], queued = queue[1:], owner[1:], queued - 1
-            queue[queued], owner[queued], count[label] = arrived[row], image, queued + 1
-        if not rows:
-            return Met(target[:0], self.features[:0], passed[:0, None].expand(0, self.size))
-        return Met(torch.tensor(rows), torch.from_numpy(np.stack(negatives)), torch.tensor(valid))
+            queue[queued], owner[queued], count[label] = features[row], image, queued + 1
+        anchors = np.array(rows, dtype=np.int64)
+        shape = len(rows), *queues.shape[1:]
+        met_owner = np.array(met_owners, dtype=np.int64).reshape(shape[:2])
+        valid = (met_owner >= 0) & (met_owner != index[anchors][:, None])
+        return Met(anchors, np.array(negatives, dtype=queues.dtype).reshape(shape), valid)
 
     def _meet_at_once(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
         batch = torch.arange(len(target), device=target.device)

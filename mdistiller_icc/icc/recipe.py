@@ -21,12 +21,19 @@ from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.geometry.distances import ClassSums
 from mdistiller_icc.icc.feature import select
 from mdistiller_icc.icc.margin import margin
-from mdistiller_icc.icc.positive import POSITIVES, Memory, Positive, Tuplets, second_views
+from mdistiller_icc.icc.positive import POSITIVES, Memory, Positive, second_views
 from mdistiller_icc.icc.queue import POLICIES, ClassQueues, Met
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_gradient, gradient_norm
-from mdistiller_icc.losses.intra_class import intra_class_gradient, intra_class_loss, through_unit, unit
-from mdistiller_icc.losses.precision import widened
+from mdistiller_icc.losses.arrays import Array, alike, library
+from mdistiller_icc.losses.intra_class import (
+    intra_class_gradient,
+    intra_class_loss,
+    known_gradient,
+    through_unit,
+    unit,
+)
+from mdistiller_icc.losses.precision import HALF_TYPES, widened
 from mdistiller_icc.probe import IMAGE_SIZE, probe
 
 # In fixed mode the gradients' share is only watched: a sample of the steps is enough.
@@ -122,7 +129,7 @@ class ICC(Distiller):
         logits, feature = logits[:batch], select(logits, features, self.feature_name)
         with torch.autocast(image.device.type, enabled=False):  # one region for all the losses below
             losses, seen = self._objective(logits, feature, target, index)
-        self._watch(feature, target, index, torch.compiler.is_compiling(), *seen)
+        self._watch(feature, target, torch.compiler.is_compiling(), *seen)
         return logits, losses
 
     def _objective(
@@ -136,45 +143,58 @@ class ICC(Distiller):
             target: the batch's classes, ``(B,)``.
             index: the batch's images' numbers, ``(B,)``.
         """
-        f = unit(feature)
         logits = widened(logits)
         loss_ce = self._theory(feature, target) if self.theory else F.cross_entropy(logits, target)
 
+        # L_Intra's gradient has a closed form, so nothing below needs a graph; on a CPU all of it is NumPy's.
+        z, o, y, i = self._arrays(feature, logits, target, index)
+        f = unit(z)
         # Definition 3.1 and Eq. (5): only samples with ρ > δ take part.
-        passed = margin(logits.detach(), target) > self.margin
+        passed = margin(o, y) > self.margin
         # Section 3.3: they meet their class's queue, whose entries are the negatives x⁻ ∈ C(x).
-        met = self.queues.meet(f[: len(target)], target, index, passed)
+        met = self.queues.meet(f[: len(y)], y, i, passed)
         # Eq. (3), averaged over the anchors that have a positive and a negative.
-        tuplets = self.positive.tuplets(f, index, met)
+        tuplets = self.positive.tuplets(f, i, met)
         *_, valid = tuplets.drawn
-        anchors = valid.any(1).sum()
-        loss_intra = intra_class_loss(*tuplets.drawn, self.temperature).sum() / anchors.clamp(min=1)
+        anchors = valid.any(1).sum(dtype=f.dtype)
+        each, at_anchor, at_positive = intra_class_gradient(*tuplets.drawn, self.temperature)
+        loss_intra = each.sum() / anchors.clip(min=1)
+        at_f = library(f).zeros_like(f)
+        at_f[tuplets.rows] = at_anchor
+        if tuplets.positive_rows is not None:
+            at_f[tuplets.positive_rows] = at_positive
+        at_z = through_unit(at_f, z) / anchors.clip(min=1)
         # L_Teacher = L_CE + λ · L_Intra.
-        norms = self._gradient_norms(loss_ce, tuplets, anchors, feature, logits, target)
-        weight = self.weight(norms)
-        return {"loss_ce": loss_ce, "loss_kd": weight * loss_intra}, (
-            f.detach(), met, passed, loss_intra.detach(), anchors, weight, norms
-        )  # fmt: skip
+        norms = self._gradient_norms(loss_ce, feature, o, y, at_z)
+        weight = alike(self.weight(None if norms is None else torch.as_tensor(norms)), f)
+        loss_kd = known_gradient(feature, weight * loss_intra, weight * at_z)
+        return {"loss_ce": loss_ce, "loss_kd": loss_kd}, (f, i, met, passed.sum(), loss_intra, anchors, weight, norms)
 
-    @torch.no_grad()
+    def _arrays(self, feature: Tensor, logits: Tensor, target: Tensor, index: Tensor) -> tuple[Array, ...]:
+        """The same without graphs, in float32 at least; as NumPy arrays where those are cheaper."""
+        plain = widened(feature.detach()), widened(logits.detach()), target, index
+        # Compiled code is fused, whatever the device, and NumPy has no bfloat16 for queues that someone made so.
+        half = self.queues.features.dtype in HALF_TYPES
+        in_numpy = feature.is_cpu and not half and not torch.compiler.is_compiling()
+        return tuple(tensor.numpy() for tensor in plain) if in_numpy else plain
+
     def _gradient_norms(
-        self, loss_ce: Tensor, tuplets: Tuplets, anchors: Tensor, feature: Tensor, logits: Tensor, target: Tensor
-    ) -> Tensor | None:
-        """How strongly the two losses pull at the feature, ``(2,)``; None at steps that need not know."""
+        self, loss_ce: Tensor, feature: Tensor, logits: Array, target: Array, at_z: Array
+    ) -> Array | None:
+        """How strongly L_CE and L_Intra pull at the feature, ``(2,)``; None at steps that need not know."""
         comparable = self.theory or self.feature_name in ("pooled_feat", "logits")
         due = self.adaptive or torch.compiler.is_compiling() or self.steps % NORMS_EVERY == 0
         if not (comparable and due):
             return None
+        xp, layer = library(at_z), None
         if self.theory:
-            ce = gradient_norm(loss_ce, feature)
+            ce = alike(gradient_norm(loss_ce, feature), at_z)
         else:
-            layer = self.student.get_submodule(self.classifier).weight.flatten(1)
-            ce = cross_entropy_gradient(logits, target, layer if self.feature_name == "pooled_feat" else None).norm()
-        at_anchor, at_positive = intra_class_gradient(*tuplets.drawn, self.temperature)
-        pull = at_anchor.new_zeros(feature.shape).index_add(0, tuplets.rows, at_anchor)
-        if tuplets.positive_rows is not None:
-            pull = pull.index_add(0, tuplets.positive_rows, at_positive)
-        return torch.stack([ce, through_unit(pull, feature).norm() / anchors.clamp(min=1)])
+            if self.feature_name == "pooled_feat":
+                layer = self.student.get_submodule(self.classifier).weight.detach().flatten(1)
+                layer = alike(widened(layer), logits)
+            ce = xp.linalg.norm(cross_entropy_gradient(logits, target, layer))
+        return xp.stack([ce, xp.linalg.norm(at_z)])
 
     @torch.compiler.disable  # its gradient is walked from the loss to the feature, which compiling would hide
     def _theory(self, feature: Tensor, target: Tensor) -> Tensor:
@@ -198,17 +218,17 @@ class ICC(Distiller):
         self,
         feature: Tensor,
         target: Tensor,
-        index: Tensor,
         compiled: bool,
-        f: Tensor,
+        f: Array,
+        index: Array,
         met: Met,
-        passed: Tensor,
-        loss_intra: Tensor,
-        anchors: Tensor,
-        weight: Tensor,
-        norms: Tensor | None,
+        passed: Array,
+        loss_intra: Array,
+        anchors: Array,
+        weight: Array,
+        norms: Array | None,
     ) -> None:
-        """Keep what the next steps need and what the epoch's figures are made of."""
+        """Keep what the next steps need and what the epoch's figures are made of, as `_objective` returned it."""
         self.positive.keep(f, index, met, compiled)
         feature = feature[: len(target)]
         if feature.is_cuda:  # what a captured graph returns, its next replay overwrites

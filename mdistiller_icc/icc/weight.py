@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mdistiller_icc.losses.arrays import Array, positions, softmax
 from mdistiller_icc.losses.precision import widened
 
 
@@ -20,8 +20,7 @@ class FixedWeight(nn.Module):
         return self.value
 
 
-@torch.no_grad()
-def cross_entropy_gradient(logits: Tensor, target: Tensor, classifier: Tensor | None) -> Tensor:
+def cross_entropy_gradient(logits: Array, target: Array, classifier: Array | None) -> Array:
     """``∂L_CE/∂z`` of the mean cross-entropy at the feature z under a linear classifier, in closed form.
 
     ``(p − y) W / B``. Nothing is walked back through the network, so it may be compiled.
@@ -34,9 +33,10 @@ def cross_entropy_gradient(logits: Tensor, target: Tensor, classifier: Tensor | 
     Returns:
         ``(B, D)``, or ``(B, C)``; float32 at least.
     """
-    gradient = widened(logits).softmax(1)
-    gradient = (gradient - F.one_hot(target, logits.shape[1])) / len(logits)
-    return gradient if classifier is None else gradient @ classifier.to(gradient.dtype)
+    gradient = softmax(logits)
+    gradient[positions(logits), target] -= 1.0
+    gradient = gradient / len(logits)
+    return gradient if classifier is None else gradient @ classifier
 
 
 @torch.compiler.disable

@@ -1,11 +1,16 @@
-"""The intra-class contrastive loss of ICC."""
+"""The intra-class contrastive loss of ICC, and its gradient."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from mdistiller_icc.losses.arrays import Array, library
 from mdistiller_icc.losses.precision import full_precision
 
 # Below this norm a feature counts as zero: it is scaled by a constant, so its gradient stays bounded.
@@ -13,22 +18,23 @@ _NORM_FLOOR = 1e-4
 
 
 @full_precision
-def unit(feature: Tensor) -> Tensor:
+def unit(feature: Array) -> Array:
     """Scale features to length 1 along the last axis, in float32 at least.
 
     Args:
         feature: ``(…, D)``; the paper's theory assumes ‖φ‖ = 1 [B], that its code normalises is our reading [R].
     """
-    return F.normalize(feature, dim=-1, eps=_NORM_FLOOR)
+    return feature / _length(feature).clip(min=_NORM_FLOOR)
 
 
 @full_precision
-def through_unit(gradient: Tensor, feature: Tensor) -> Tensor:
+def through_unit(gradient: Array, feature: Array) -> Array:
     """What a gradient at `unit` of ``feature`` (…, D) is at ``feature`` itself: ``(g − f (f·g)) / ‖z‖``."""
-    length = feature.norm(dim=-1, keepdim=True)
-    f = feature / length.clamp(min=_NORM_FLOOR)
-    along = f * (f * gradient).sum(-1, keepdim=True)
-    return torch.where(length < _NORM_FLOOR, gradient, gradient - along) / length.clamp(min=_NORM_FLOOR)
+    length = _length(feature)
+    floored = length.clip(min=_NORM_FLOOR)
+    f = feature / floored
+    along = f * (f * gradient).sum(-1)[..., None]
+    return library(feature).where(length < _NORM_FLOOR, gradient, gradient - along) / floored
 
 
 @full_precision
@@ -52,23 +58,57 @@ def intra_class_loss(
     Returns:
         The loss of every anchor, ``(A,)``, in nats.
     """
-    return _exponents(anchor, positive, negatives, valid, temperature).logsumexp(1)
+    # The 1 in the logarithm is exp(0).
+    return F.pad(_exponents(anchor, positive, negatives, valid, temperature), (1, 0)).logsumexp(1)
 
 
 @full_precision
 def intra_class_gradient(
-    anchor: Tensor, positive: Tensor, negatives: Tensor, valid: Tensor, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """The gradient of each anchor's `intra_class_loss` at f(x) and at f(x⁺), in closed form, each ``(A, D)``.
+    anchor: Array, positive: Array, negatives: Array, valid: Array, temperature: float = 1.0
+) -> tuple[Array, Array, Array]:
+    """Each anchor's `intra_class_loss` ``(A,)`` and its gradient at f(x) and at f(x⁺), each ``(A, D)``, in closed form.
 
-    With ``w = softmax(0, (f(x)·(f(x⁻) − f(x⁺)))/τ)``: ``Σ w⁻ (f(x⁻) − f(x⁺))/τ`` and ``−Σ w⁻ f(x)/τ``. Nothing
-    is walked back through a network, so it may be compiled.
+    With ``w⁻ = exp((f(x)·(f(x⁻) − f(x⁺)))/τ − L_Intra(x))``: ``Σ w⁻ (f(x⁻) − f(x⁺))/τ`` and ``−Σ w⁻ f(x)/τ``.
     """
-    share = _exponents(anchor, positive, negatives, valid, temperature).softmax(1)[:, 1:, None] / temperature
-    return (share * (negatives - positive.unsqueeze(1))).sum(1), -share.sum(1) * anchor
+    xp = library(anchor)
+    exponents = _exponents(anchor, positive, negatives, valid, temperature)
+    largest = xp.amax(exponents, axis=1).clip(min=0.0)
+    loss = largest + xp.log(xp.exp(-largest) + xp.exp(exponents - largest[:, None]).sum(1))
+    share = xp.exp(exponents - loss[:, None])[..., None] / temperature
+    return loss, (share * (negatives - positive[:, None])).sum(1), -share.sum(1) * anchor
 
 
-def _exponents(anchor: Tensor, positive: Tensor, negatives: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """Those of Eq. (3), ``(A, 1 + n)``; the first is 0, since the 1 in the logarithm is exp(0)."""
-    gap = ((negatives - positive.unsqueeze(1)) * anchor.unsqueeze(1)).sum(-1) / temperature
-    return F.pad(gap.masked_fill(~valid, -torch.inf), (1, 0))
+def known_gradient(feature: Tensor, loss: Array, gradient: Array) -> Tensor:
+    """A loss that was worked out together with its gradient at ``feature``, for autograd to go on from there.
+
+    Args:
+        feature: with a graph behind it, any shape.
+        loss: a single number.
+        gradient: of the loss at ``feature``, of its shape.
+    """
+    return _KnownGradient.apply(feature, torch.as_tensor(loss), torch.as_tensor(gradient, dtype=feature.dtype))
+
+
+class _KnownGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, feature: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, factor: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * factor.to(gradient.dtype), None, None
+
+
+def _length(feature: Array) -> Array:
+    if isinstance(feature, Tensor):
+        return feature.norm(dim=-1, keepdim=True)
+    return np.sqrt((feature * feature).sum(-1, keepdims=True))
+
+
+def _exponents(anchor: Array, positive: Array, negatives: Array, valid: Array, temperature: float) -> Array:
+    """Those of Eq. (3), ``(A, n)``."""
+    gap = ((negatives - positive[:, None]) * anchor[:, None]).sum(-1) / temperature
+    return library(anchor).where(valid, gap, -torch.inf)

@@ -29,12 +29,14 @@ def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
     """Make ``loss`` compute in float32 (or float64, if given that) even inside an autocast region.
 
     Autocast would run a loss's matrix products in half precision whatever the type of its inputs, so
-    casting the inputs alone is not enough.
+    casting the inputs alone is not enough. Given NumPy arrays, which know neither, it is called as it is.
     """
 
     @functools.wraps(loss)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        device = next(t.device.type for t in _tensors([*args, *kwargs.values()]))
+        device = next((t.device.type for t in _tensors([*args, *kwargs.values()])), None)
+        if device is None:
+            return loss(*args, **kwargs)
         # Entering a region costs as much as a small loss.
         region = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
         with region:

@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdistiller_icc.losses.intra_class import intra_class_gradient, intra_class_loss, through_unit, unit
+from mdistiller_icc.losses.intra_class import (
+    intra_class_gradient,
+    intra_class_loss,
+    known_gradient,
+    through_unit,
+    unit,
+)
 
 
 def reference(anchor, positive, negatives, valid, temperature):
@@ -54,9 +60,13 @@ def test_gradient():
 def test_the_gradient_in_closed_form_is_the_one_walked_back(seed, anchors, size, dim, temperature):
     anchor, positive, negatives, valid = draw(seed, anchors, size, dim)
     inputs = [t.requires_grad_() for t in (anchor, positive)]
-    walked = torch.autograd.grad(intra_class_loss(anchor, positive, negatives, valid, temperature).sum(), inputs)
-    closed = intra_class_gradient(anchor, positive, negatives, valid, temperature)
+    loss = intra_class_loss(anchor, positive, negatives, valid, temperature)
+    walked = loss.detach(), *torch.autograd.grad(loss.sum(), inputs)
+    tensors = [t.detach() for t in (anchor, positive, negatives, valid)]
+    closed = intra_class_gradient(*tensors, temperature)
     torch.testing.assert_close(closed, walked, rtol=1e-9, atol=1e-12)
+    in_numpy = intra_class_gradient(*(t.numpy() for t in tensors), temperature)
+    torch.testing.assert_close(tuple(map(torch.as_tensor, in_numpy)), walked, rtol=1e-9, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=50)
@@ -66,7 +76,8 @@ def test_a_gradient_goes_through_unit_as_if_walked_back(seed, dim, scale):
     feature, gradient = torch.randn(2, 3, dim, generator=source, dtype=torch.float64)
     feature = (feature * scale).requires_grad_()
     (walked,) = torch.autograd.grad(unit(feature), feature, gradient)
-    torch.testing.assert_close(through_unit(gradient, feature.detach()), walked, rtol=1e-9, atol=1e-9)
+    for arrays in ((gradient, feature.detach()), (gradient.numpy(), feature.detach().numpy())):
+        torch.testing.assert_close(torch.as_tensor(through_unit(*arrays)), walked, rtol=1e-9, atol=1e-9)
 
 
 def test_without_negatives_it_is_zero_and_has_no_gradient():
@@ -129,3 +140,17 @@ def test_zero_features_have_bounded_gradients():
 def test_unit_is_normalisation():
     feature = torch.randn(7, 5, dtype=torch.float64) * 100
     torch.testing.assert_close(unit(feature), F.normalize(feature, dim=1))
+    torch.testing.assert_close(torch.from_numpy(unit(feature.numpy())), F.normalize(feature, dim=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_autograd_goes_on_from_a_known_gradient(dtype):
+    weight = torch.randn(5, 4, dtype=dtype).requires_grad_()
+    image = torch.randn(3, 5, dtype=dtype)
+    walked = torch.autograd.grad(2 * (image @ weight).square().sum(), weight)[0]
+    feature = image @ weight
+    loss = known_gradient(feature, feature.detach().square().sum(), 2 * feature.detach())
+    assert loss.item() == feature.square().sum().item()
+    torch.testing.assert_close(torch.autograd.grad(2 * loss, weight)[0], walked)
+    with torch.no_grad():
+        assert not known_gradient(feature, loss, 2 * feature).requires_grad
