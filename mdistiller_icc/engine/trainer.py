@@ -73,10 +73,10 @@ class Trainer:
         self.optimizer = self.init_optimizer(cfg)
         self.training_pass: Callable[..., Any] = self.distiller
         self.update: Callable[..., Any] = self.optimizer.step
-        if cfg.SOLVER.COMPILE:
-            self.training_pass, self.update = (
-                Compiled(part, self.device, self.progress.note) for part in (self.distiller, self.optimizer.step)
-            )
+        self.compiled = cfg.SOLVER.COMPILE
+        if self.compiled:
+            self.training_pass = Compiled(self.distiller, self.device)
+            self.update = Compiled(self.optimizer.step, self.device)
             # Compiled code has a number built in, a tensor not: the rate changes, the code stays.
             self.rate = torch.zeros((), device=self.device)
         self.history: list[dict[str, Any]] = []
@@ -170,7 +170,26 @@ class Trainer:
         return metrics
 
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """One optimisation step on one batch; returns the student's logits and the losses."""
+        """One optimisation step on one batch; returns the student's logits and the losses.
+
+        Where a compiled step fails, in code made or captured for whichever part of it, that step is taken again as it
+        is, which raises an error that was not the compiler's; one line tells, and so are all that follow.
+        """
+        if not self.compiled:
+            return self._step(inputs, epoch)
+        try:
+            return self._step(inputs, epoch)
+        except UserError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        # Out of the handler, where the failed step's tensors are free.
+        self.compiled, self.training_pass, self.update = False, self.distiller, self.optimizer.step
+        done = self._step(inputs, epoch)
+        self.progress.note(f"SOLVER.COMPILE: goes on without ({reason})")
+        return done
+
+    def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs most memory
         with precision.autocast(self.precision, self.device):
             logits, losses = self.training_pass(**inputs, epoch=epoch)
@@ -245,7 +264,7 @@ class DOTTrainer(Trainer):
             weight_decay=solver.WEIGHT_DECAY,
         )
 
-    def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)
         with precision.autocast(self.precision, self.device):
             logits, losses = self.training_pass(**inputs, epoch=epoch)

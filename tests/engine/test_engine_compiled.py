@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
+
+from mdistiller_icc import data
+from mdistiller_icc.engine.progress import Silent
+from mdistiller_icc.engine.trainer import BATCH, Trainer, seed_everything
+from mdistiller_icc.plugin import register
+from mdistiller_icc.run import configure
 
 RUN = [
     "DATASET.TYPE", "digits", "DATASET.FRACTION", "0.2", "DISTILLER.TYPE", "NONE", "DISTILLER.STUDENT", "resnet8",
@@ -59,13 +68,78 @@ def test_what_is_compiled_is_the_folded_teacher():
 
     torch.manual_seed(0)
     method = Logits(*(cifar_model_dict["resnet8"][0](num_classes=10) for _ in range(2))).train()
-    notes = []
     backend = CompileCounterWithBackend("aot_eager")
-    compiled = Compiled(method, torch.device("cpu"), notes.append)
+    compiled = Compiled(method, torch.device("cpu"))
     compiled._compiled = torch.compile(method, backend=backend)
     image = torch.randn(2, 3, 32, 32)
     expected = method(image=image)
     assert torch.allclose(compiled(image=image), expected, atol=1e-4)
     calls = [node.target for graph in backend.graphs for node in graph.graph.nodes if node.op == "call_function"]
     assert sum("batch_norm" in str(target) for target in calls) == 9, "the student's alone"
-    assert not notes
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, line):
+        self.lines.append(line)
+
+
+def trainer(*options):
+    cfg = configure(None, [*RUN, "SOLVER.PRECISION", "fp32", *options])
+    seed_everything(0)
+    dataset = data.load(cfg, 0, torch.device("cpu"))
+    host = register(verbose=False).host
+    method = host.distiller_dict["NONE"](host.cifar_model_dict["resnet8"][0](num_classes=10))
+    made = Trainer("compiled", method, dataset.train, [], cfg, progress=Notes())
+    method.train()
+    batches = [dict(zip(BATCH, batch, strict=False)) for batch in itertools.islice(dataset.train, 4)]
+    return made, batches
+
+
+def failing(part, after):
+    """Compiles what then fails when it runs for the ``after``-th time, as a graph may that cannot be captured."""
+    calls = []
+
+    def run(graph, _inputs):
+        def call(*arguments):
+            calls.append(1)
+            if len(calls) > after:
+                raise RuntimeError(f"no {part} here\nand more lines")
+            return graph(*arguments)
+
+        return make_boxed_func(call)
+
+    def whole(graph, _inputs):
+        return make_boxed_func(graph.forward)
+
+    return aot_autograd(
+        fw_compiler=run if part == "forward" else whole, bw_compiler=run if part == "backward" else whole
+    )
+
+
+@pytest.mark.parametrize("part", ["forward", "backward"])
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_step_that_fails_when_it_runs_is_taken_again_as_it_is(part, after):
+    eager, batches = trainer()
+    expected = [eager.step(batch, 1)[1]["loss_ce"].item() for batch in batches]
+    compiled, batches = trainer("SOLVER.COMPILE", "True")
+    compiled.rate.fill_(eager.cfg.SOLVER.LR)
+    for group in compiled.optimizer.param_groups:
+        group["lr"] = compiled.rate
+    torch._dynamo.reset()
+    compiled.training_pass._compiled = torch.compile(compiled.distiller, backend=failing(part, after))
+    compiled.update = compiled.optimizer.step
+    losses = [compiled.step(batch, 1)[1]["loss_ce"].item() for batch in batches]
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert compiled.progress.lines == [f"SOLVER.COMPILE: goes on without (RuntimeError: no {part} here)"]
+
+
+def test_an_error_of_the_method_itself_is_raised():
+    compiled, batches = trainer("SOLVER.COMPILE", "True")
+    compiled.training_pass._compiled = compiled.distiller.forward
+    compiled.distiller.student.fc = torch.nn.Linear(3, 10)  # does not fit
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        compiled.step(batches[0], 1)
+    assert not compiled.progress.lines
