@@ -166,7 +166,7 @@ class ICC(Distiller):
         at_z = through_unit(at_f, z) / anchors.clip(min=1)
         # L_Teacher = L_CE + λ · L_Intra.
         norms = self._gradient_norms(loss_ce, feature, o, y, at_z)
-        weight = alike(self.weight(None if norms is None else torch.as_tensor(norms)), f)
+        weight = self.weight(norms) if self.adaptive else alike(self.weight(), f)
         loss_kd = known_gradient(feature, weight * loss_intra, weight * at_z)
         return {"loss_ce": loss_ce, "loss_kd": loss_kd}, (f, i, met, passed.sum(), loss_intra, anchors, weight, norms)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mdistiller_icc.losses.arrays import Array, positions, softmax
+from mdistiller_icc.losses.arrays import Array, alike, library, positions, softmax
 from mdistiller_icc.losses.precision import widened
 
 
@@ -16,7 +16,7 @@ class FixedWeight(nn.Module):
         super().__init__()
         self.register_buffer("value", torch.tensor(float(weight)), persistent=False)
 
-    def forward(self, norms: Tensor | None = None) -> Tensor:
+    def forward(self) -> Tensor:
         return self.value
 
 
@@ -67,12 +67,13 @@ class GradNormWeight(nn.Module):
         self.register_buffer("norms", torch.zeros(2))
         self.register_buffer("value", torch.zeros(()))
 
-    def forward(self, norms: Tensor) -> Tensor:
+    def forward(self, norms: Array) -> Array:
         """λ for this step, given the norms of the gradients of L_CE and L_Intra, ``(2,)``."""
-        now = norms.to(self.norms.dtype)
-        blended = torch.where(self.norms > 0, self.momentum * self.norms + (1 - self.momentum) * now, now)
-        self.norms.copy_(torch.where((now > 0).all(), blended, self.norms))
-        ce, intra = self.norms
-        weight = (self.share * ce / intra.clamp(min=torch.finfo(intra.dtype).tiny)).clamp(max=self.maximum)
-        self.value.copy_(torch.where(intra > 0, weight, torch.zeros_like(weight)))
-        return self.value.clone()
+        xp, kept, value = library(norms), alike(self.norms, norms), alike(self.value, norms)
+        blended = xp.where(kept > 0, self.momentum * kept + (1 - self.momentum) * norms, norms)
+        kept[:] = xp.where((norms > 0).all(), blended, kept)
+        ce, intra = kept
+        weight = (self.share * ce / intra.clip(min=torch.finfo(self.norms.dtype).tiny)).clip(max=self.maximum)
+        weight = xp.where(intra > 0, weight, xp.zeros_like(weight))
+        value[...] = weight
+        return weight

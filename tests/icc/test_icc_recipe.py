@@ -11,6 +11,7 @@ from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.icc.recipe import check
+from mdistiller_icc.losses.intra_class import intra_class_loss, unit
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
 
@@ -162,6 +163,33 @@ def test_autocast(dtype):
         if step == 2:
             break
     assert parts["loss_kd"] > 0
+
+
+@pytest.mark.parametrize("positive", ["view", "twin", "memory"])
+@pytest.mark.parametrize("policy", ["clear", "slide"])
+def test_the_gradient_is_that_of_the_equation_walked_back(positive, policy):
+    icc, _ = recipe(
+        "ICC.POSITIVE", positive, "ICC.QUEUE.POLICY", policy, "ICC.QUEUE.SIZE", 2, "ICC.MARGIN", -1,
+        "ICC.TEMPERATURE", 0.3, "ICC.WEIGHT", 0.7,
+    )  # fmt: skip
+    kept, draw = [], icc.positive.tuplets
+    icc.positive.tuplets = lambda *seen: kept.append(draw(*seen)) or kept[-1]
+    source = torch.Generator().manual_seed(0)
+    target, index = torch.arange(24) % 3, torch.arange(24)
+    for _ in range(3):
+        count = len(index) + len(icc.positive.views_wanted(index))
+        feature = torch.randn(count, 64, generator=source, dtype=torch.float64).requires_grad_()
+        logits = torch.randn(24, 10, generator=source, dtype=torch.float64)
+        losses, (f, i, met, *_) = icc._objective(logits, feature, target, index)
+        icc.positive.keep(f, i, met)
+    (closed,) = torch.autograd.grad(losses["loss_kd"], feature)
+    (_, *drawn), rows, positive_rows = kept[-1]
+    x_plus, negatives, valid = map(torch.as_tensor, drawn)
+    f = unit(feature)
+    x_plus = x_plus if positive_rows is None else f[positive_rows]
+    walked = 0.7 * intra_class_loss(f[rows], x_plus, negatives, valid, 0.3).sum() / valid.any(1).sum()
+    assert valid.any() and walked.item() == pytest.approx(losses["loss_kd"].item())
+    torch.testing.assert_close(closed, torch.autograd.grad(walked, feature)[0], rtol=1e-6, atol=1e-9)
 
 
 def test_gradnorm_keeps_the_share():
