@@ -1,0 +1,95 @@
+"""Every method's training pass on a GPU that is on paper alone: devices agree, and nothing is read back.
+
+Fake tensors have a device, a type and a shape but no values: tensors of two devices in one operation, and every reading
+of a value into Python, which on a GPU would make the host wait, raise. Neither the backward pass nor autocast works on paper.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+
+from mdistiller_icc.plugin import register
+from mdistiller_icc.run import configure
+
+IMAGES, BATCH = 200, 8
+METHODS = [
+    "NONE", "KD", "AT", "OFD", "RKD", "FITNET", "KDSVD", "CRD", "NST", "PKT", "SP", "VID", "REVIEWKD", "DKD",
+    "ICCKD", "CKD", "BICKD", "PCKD",
+]  # fmt: skip
+
+
+class Loader:
+    num_data = IMAGES
+
+    def views(self, index):
+        return torch.empty(len(index), 3, 32, 32, device=index.device)
+
+
+def on_paper(module):
+    """Give ``module`` parameters and buffers that lie on a GPU, without values."""
+    for part in module.modules():
+        for held in (part._parameters, part._buffers):
+            for name, tensor in held.items():
+                if tensor is not None:
+                    moved = torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+                    grows = isinstance(tensor, nn.Parameter)
+                    held[name] = nn.Parameter(moved, requires_grad=tensor.requires_grad) if grows else moved
+
+
+def losses(name, *options):
+    """The losses of two training passes of a method."""
+    host = register(verbose=False).host
+    cfg = configure(None, [
+        "DISTILLER.TYPE", name, "DISTILLER.STUDENT", "resnet8", "DISTILLER.TEACHER", "resnet20",
+        "SOLVER.TRAINER", {"CRD": "crd", "ICC": "icc"}.get(name, "base"), "CRD.NCE.K", "64", *options,
+    ])  # fmt: skip
+    student, teacher = (host.cifar_model_dict[kind][0](num_classes=100) for kind in ("resnet8", "resnet20"))
+    made = host.distiller_dict[name]
+    given = {"student": student, "teacher": None if name == "ICC" else teacher, "cfg": cfg, "num_data": IMAGES}
+    taken = inspect.signature(made.__init__).parameters
+    method = made(**{key: value for key, value in given.items() if key in taken})
+    if name == "ICC":
+        method.attach(Loader())
+    if getattr(method, "teacher", None) is not None:
+        # Batch norms are folded once, where values show that it may be done; a teacher with hooks runs as it is.
+        method.teacher.register_forward_hook(lambda *_: None)
+    if name == "CRD":
+        method.contrast._normalised = True  # waits once in a run, at its first batch
+    with FakeTensorMode():
+        on_paper(method)
+        method.train()
+        label = torch.zeros(BATCH, dtype=torch.long, device="cuda")
+        batch = {"image": torch.empty(BATCH, 3, 32, 32, device="cuda"), "target": label, "index": label}
+        for _ in range(2):
+            told = method(**batch, epoch=1)[1]
+    return told
+
+
+def check(told):
+    assert {(loss.device.type, loss.dtype, loss.dim()) for loss in told.values()} == {("cuda", torch.float32, 0)}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_reads_nothing_back(name):
+    check(losses(name))
+
+
+def test_no_method_is_left_out():
+    assert {"ICC", *METHODS} == set(register(verbose=False).host.distiller_dict)
+
+
+@pytest.mark.parametrize("mode", ["fixed", "gradnorm"])
+@pytest.mark.parametrize("policy", ["clear", "slide"])
+@pytest.mark.parametrize("positive", ["memory", "twin"])
+def test_the_recipe_reads_nothing_back(positive, policy, mode):
+    check(losses("ICC", "ICC.POSITIVE", positive, "ICC.QUEUE.POLICY", policy, "ICC.WEIGHT_MODE", mode))
+
+
+def test_view_reads_back_how_many_views_the_next_batch_gets():
+    with pytest.raises((DataDependentOutputException, DynamicOutputShapeException), match="nonzero|argwhere"):
+        losses("ICC", "ICC.POSITIVE", "view")
