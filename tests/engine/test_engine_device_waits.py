@@ -1,7 +1,8 @@
 """Every method's training pass on a GPU that is on paper alone: devices agree, and nothing is read back.
 
 Fake tensors have a device, a type and a shape but no values: tensors of two devices in one operation, and every reading
-of a value into Python, which on a GPU would make the host wait, raise. Neither the backward pass nor autocast works on paper.
+of a value into Python, which on a GPU would make the host wait, raise. Neither the backward pass nor autocast works
+on paper.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
+from mdistiller_icc.data.augment import Augmentation, apply, draw
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
 
@@ -93,3 +95,11 @@ def test_the_recipe_reads_nothing_back(positive, policy, mode):
 def test_view_reads_back_how_many_views_the_next_batch_gets():
     with pytest.raises((DataDependentOutputException, DynamicOutputShapeException), match="nonzero|argwhere"):
         losses("ICC", "ICC.POSITIVE", "view")
+
+
+def test_augmentation_reads_nothing_back():
+    numbers, everything = torch.Generator().manual_seed(0), Augmentation(degrees=20.0, padding=4, flip=True)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        draws = draw(everything, BATCH, numbers).to(torch.device("cuda"))
+        images = apply(torch.empty(BATCH, 3, 32, 32, dtype=torch.uint8, device="cuda"), everything, draws)
+    assert images.shape == (BATCH, 3, 32, 32) and images.device.type == "cuda" and images.dtype == torch.uint8
