@@ -34,9 +34,10 @@ def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(loss)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        device = next((t.device.type for t in _tensors([*args, *kwargs.values()])), None)
-        if device is None:
+        tensors = list(_tensors([*args, *kwargs.values()]))
+        if not tensors:
             return loss(*args, **kwargs)
+        device = tensors[0].device.type
         # Entering a region costs as much as a small loss.
         region = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
         with region:
