@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -46,6 +45,9 @@ class Draws:
     left: Tensor
     flip: Tensor
 
+    def __len__(self) -> int:
+        return len(self.flip)
+
     def __getitem__(self, rows: slice) -> Draws:
         return Draws(self.angle[rows], self.top[rows], self.left[rows], self.flip[rows])
 
@@ -82,9 +84,13 @@ def crop_windows(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Ten
 
     NumPy copies each window row by row; advanced indexing in torch would address every single pixel.
     """
-    padded = F.pad(images, (padding,) * 4).numpy()
-    windows = sliding_window_view(padded, images.shape[2:], axis=(2, 3))
-    return torch.from_numpy(windows[np.arange(len(images)), :, top.numpy(), left.numpy()])
+    count, channels, height, width = images.shape
+    padded = np.zeros((count, channels, height + 2 * padding, width + 2 * padding), dtype=np.uint8)
+    padded[:, :, padding : padding + height, padding : padding + width] = images.numpy()
+    cropped = np.empty(images.shape, dtype=np.uint8)
+    for image, (row, column) in enumerate(zip(top.tolist(), left.tolist(), strict=True)):
+        cropped[image] = padded[image, :, row : row + height, column : column + width]
+    return torch.from_numpy(cropped)
 
 
 def crop_gather(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:

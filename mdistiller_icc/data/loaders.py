@@ -42,6 +42,7 @@ class Normalize:
         self._mean = torch.tensor(mean, device=device) * 255.0
         self._scale = 1.0 / (torch.tensor(std, device=device) * 255.0)
         self._channels_last = memory_format == torch.channels_last
+        self._row = self._mean[:0], self._scale[:0]  # both, repeated for every pixel of a row
 
     def __call__(self, image: Tensor) -> Tensor:
         if not self._channels_last:
@@ -50,7 +51,10 @@ class Normalize:
         # A whole row of pixels is the innermost dimension here: three channels are too few for vector instructions.
         pixels = image.permute(0, 2, 3, 1).contiguous()
         width = pixels.shape[2]
-        rows = pixels.flatten(2).to(torch.float32).sub_(self._mean.repeat(width)).mul_(self._scale.repeat(width))
+        if len(self._row[0]) != 3 * width:
+            self._row = self._mean.repeat(width), self._scale.repeat(width)
+        mean, scale = self._row
+        rows = pixels.flatten(2).to(torch.float32).sub_(mean).mul_(scale)
         return rows.view(pixels.shape).permute(0, 3, 1, 2)
 
 

@@ -29,6 +29,7 @@ class ResidentPixels:
         self._on_cpu = device.type == "cpu"
         self._rows = rows
         self._images = np.asarray(images) if self._on_cpu else torch.from_numpy(images[rows]).to(device)
+        self._ahead: tuple[torch.Generator, Draws, int] | None = None
 
     def stream(self, order: Tensor, batch_size: int, numbers: torch.Generator) -> Iterator[Tensor]:
         draws = draw(self._augmentation, len(order), numbers).to(self._device)
@@ -40,8 +41,15 @@ class ResidentPixels:
             yield from self._augmented(order[rows], draws[rows]).split(batch_size)
 
     def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
-        draws = draw(self._augmentation, len(index), numbers)
-        return self._augmented(index.to(self._device), draws.to(self._device))
+        return self._augmented(index.to(self._device), self._next_draws(len(index), numbers))
+
+    def _next_draws(self, count: int, numbers: torch.Generator) -> Draws:
+        """Those of the next ``count`` images; many are drawn at once, which costs as much as drawing a few."""
+        drawn_from, draws, begin = self._ahead or (None, None, 0)
+        if drawn_from is not numbers or begin + count > len(draws):
+            draws, begin = draw(self._augmentation, max(GROUP, count), numbers).to(self._device), 0
+        self._ahead = numbers, draws, begin + count
+        return draws[begin : begin + count]
 
     def _augmented(self, index: Tensor, draws: Draws) -> Tensor:
         if self._on_cpu:
