@@ -86,20 +86,22 @@ def known_gradient(feature: Tensor, loss: Array, gradient: Array) -> Tensor:
         loss: a single number.
         gradient: of the loss at ``feature``, of its shape.
     """
-    return _KnownGradient.apply(feature, torch.as_tensor(loss), torch.as_tensor(gradient, dtype=feature.dtype))
+    return _KnownGradient.apply(feature, torch.as_tensor(loss), torch.as_tensor(gradient))
 
 
 class _KnownGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, feature: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
         ctx.save_for_backward(gradient)
+        ctx.dtype = feature.dtype
         return loss.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * factor.to(gradient.dtype), None, None
+        # In this order: float16 would lose a small gradient before a gradient scaler's factor could lift it.
+        return (gradient * factor).to(ctx.dtype), None, None
 
 
 def _length(feature: Array) -> Array:

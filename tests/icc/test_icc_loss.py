@@ -154,3 +154,10 @@ def test_autograd_goes_on_from_a_known_gradient(dtype):
     torch.testing.assert_close(torch.autograd.grad(2 * loss, weight)[0], walked)
     with torch.no_grad():
         assert not known_gradient(feature, loss, 2 * feature).requires_grad
+
+
+def test_a_scaled_gradient_is_rounded_after_it_is_scaled():
+    feature = torch.zeros(3, 4, dtype=torch.float16, requires_grad=True)
+    gradient = torch.full((3, 4), 1.2e-8)  # 0 in float16
+    (2.0**16 * known_gradient(feature, torch.tensor(1.0), gradient)).backward()
+    torch.testing.assert_close(feature.grad, torch.full((3, 4), 2.0**16 * 1.2e-8, dtype=torch.float16))
