@@ -45,14 +45,15 @@ def evaluate(
         device: where the batches go.
         precision: ``fp32`` or ``bf16``.
     """
-    sums = torch.zeros(4, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+    count = 0
+    sums = torch.zeros(3, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
     for image, target in loader:
         image, target = image.to(device, non_blocking=True), target.to(device, non_blocking=True)
         with autocast(precision, device):
             logits = forward(image)
         logits = logits.float()
         loss = F.cross_entropy(logits, target, reduction="sum")
-        count = torch.tensor([float(len(target))], device=device)
-        sums += torch.cat([correct(logits, target).to(sums.dtype), loss.reshape(1).to(sums.dtype), count])
-    top1, top5, loss, count = sums.tolist()
+        sums += torch.cat([correct(logits, target).to(sums.dtype), loss.reshape(1).to(sums.dtype)])
+        count += len(target)
+    top1, top5, loss = sums.tolist()
     return Accuracy(100 * top1 / count, 100 * top5 / count, loss / count)

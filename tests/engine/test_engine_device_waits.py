@@ -1,8 +1,8 @@
-"""Every method's training pass on a GPU that is on paper alone: devices agree, and nothing is read back.
+"""Every method's training pass on a GPU that is on paper alone: devices agree, nothing is read back, nothing sent.
 
 Fake tensors have a device, a type and a shape but no values: tensors of two devices in one operation, and every reading
-of a value into Python, which on a GPU would make the host wait, raise. Neither the backward pass nor autocast works
-on paper.
+of a value into Python, which on a GPU would make the host wait, raise. So does sending one there, but for the batch
+itself: that waits too, until the GPU has done all before. Neither the backward pass nor autocast works on paper.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mdistiller_icc.data.augment import Augmentation, apply, draw
+from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
 
@@ -34,6 +37,19 @@ class Loader:
 
     def views(self, index):
         return torch.empty(len(index), 3, 32, 32, device=index.device)
+
+
+class NothingSent(TorchDispatchMode):
+    """Refuses every operation that carries values from the host to the device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made.is_cuda:
+            given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            # A single number takes part in arithmetic as an argument of the kernel, without being copied first.
+            copies = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+            assert all(leaf.is_cuda or not (leaf.dim() or copies) for leaf in given), f"{func} sends to the device"
+        return made
 
 
 def on_paper(module):
@@ -71,8 +87,9 @@ def losses(name, *options):
         method.train()
         label = torch.zeros(BATCH, dtype=torch.long, device="cuda")
         batch = {"image": torch.empty(BATCH, 3, 32, 32, device="cuda"), "target": label, "index": label}
-        for _ in range(2):
-            told = method(**batch, epoch=1)[1]
+        with NothingSent():
+            for _ in range(2):
+                told = method(**batch, epoch=1)[1]
     return told
 
 
@@ -99,6 +116,27 @@ def test_the_recipe_reads_nothing_back(positive, policy, mode):
 def test_view_reads_back_how_many_views_the_next_batch_gets():
     with pytest.raises((DataDependentOutputException, DynamicOutputShapeException), match="nonzero|argwhere"):
         losses("ICC", "ICC.POSITIVE", "view")
+
+
+def test_evaluation_waits_at_its_end_alone():
+    network, taken = register(verbose=False).host.cifar_model_dict["resnet8"][0](num_classes=100).eval(), []
+    with FakeTensorMode():
+        on_paper(network)
+        images = torch.empty(BATCH, 3, 32, 32, device="cuda")
+        label = torch.zeros(BATCH, dtype=torch.long, device="cuda")
+        loader = (taken.append(number) or (images, label) for number in range(3))
+        with NothingSent(), pytest.raises(DataDependentOutputException):
+            evaluate(lambda image: network(image)[0], loader, label.device)
+    assert taken == [0, 1, 2]
+
+
+@pytest.mark.parametrize("send", [
+    lambda: torch.tensor([1.0], device="cuda"), lambda: torch.tensor(1.0).to("cuda"), lambda: torch.ones(3).to("cuda"),
+    lambda: torch.empty(3, device="cuda")[torch.tensor([0, 1])],
+])  # fmt: skip
+def test_sending_is_seen(send):
+    with FakeTensorMode(), NothingSent(), pytest.raises(AssertionError, match="sends to the device"):
+        send()
 
 
 def test_augmentation_reads_nothing_back():
