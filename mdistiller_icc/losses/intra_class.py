@@ -83,10 +83,11 @@ def known_gradient(feature: Tensor, loss: Array, gradient: Array) -> Tensor:
 
     Args:
         feature: with a graph behind it, any shape.
-        loss: a single number.
+        loss: a single number; the result has the gradient's type, which older NumPy's scalars do not keep.
         gradient: of the loss at ``feature``, of its shape.
     """
-    return _KnownGradient.apply(feature, torch.as_tensor(loss), torch.as_tensor(gradient))
+    gradient = torch.as_tensor(gradient)
+    return _KnownGradient.apply(feature, torch.as_tensor(loss, dtype=gradient.dtype), gradient)
 
 
 class _KnownGradient(torch.autograd.Function):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -154,6 +155,11 @@ def test_autograd_goes_on_from_a_known_gradient(dtype):
     torch.testing.assert_close(torch.autograd.grad(2 * loss, weight)[0], walked)
     with torch.no_grad():
         assert not known_gradient(feature, loss, 2 * feature).requires_grad
+
+
+def test_a_known_gradient_gives_the_loss_its_type():
+    feature = torch.zeros(3, 4, requires_grad=True)
+    assert known_gradient(feature, np.float64(0.5), np.ones((3, 4), np.float32)).dtype == torch.float32
 
 
 def test_a_scaled_gradient_is_rounded_after_it_is_scaled():
