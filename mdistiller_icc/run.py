@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from mdistiller_icc import config, data
 from mdistiller_icc.engine import precision, record
 from mdistiller_icc.engine.evaluate import evaluate
+from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
 from mdistiller_icc.engine.run_folder import RunFolder, run_name
 from mdistiller_icc.engine.schedule import learning_rate
@@ -97,6 +98,8 @@ def run(
 
     seed = cfg.EXPERIMENT.SEED or 0
     seed_everything(seed)
+    computed_in = precision.resolve(cfg.SOLVER.PRECISION, where)
+    choose_kernels(computed_in, where)
     dataset = data.load(cfg, seed, where, memory_format=_layout(cfg, distiller_class, models, student_name, kind))
     name = run_name(cfg, options)
     folder = RunFolder(cfg, name)
@@ -104,7 +107,6 @@ def run(
     if role == "teacher" and not overwrite:
         resolve.check_place(place, f"{cfg.EXPERIMENT.PROJECT}/{name}")
 
-    computed_in = precision.resolve(cfg.SOLVER.PRECISION, where)
     teacher = None
     teacher_told = None
     if kind is not None and cfg.DATASET.IMAGES:

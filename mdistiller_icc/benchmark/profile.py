@@ -59,11 +59,11 @@ def measure(pair: str, side: str, root: str | None, options: list[str]) -> dict[
     from mdistiller_icc.engine import trainer
 
     images.install(images.source(root))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if side == "before":
         trainer.keep_freed_memory = lambda: False
     method, teacher, student, _target = PAIRS[pair]
-    stepper = Stepper(method, student, teacher, options, device)
+    stepper = Stepper(method, student, teacher, options)
+    device = stepper.trainer.device
     if side == "before" and method != "NONE":
         stepper.distiller.teach = torch.no_grad()(stepper.distiller.teacher.forward)
     for _ in range(WARM_UP):

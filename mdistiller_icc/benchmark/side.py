@@ -16,9 +16,11 @@ import torch
 from torch import nn
 
 from mdistiller_icc.benchmark import images
+from mdistiller_icc.benchmark.device import default_device, device_for, wait_for
 from mdistiller_icc.data.source import Source
 
-WARM_UP = 3
+WARM_UP = {"cpu": 3, "cuda": 20}
+"""Steps before those that count; on a GPU algorithms are tried and graphs captured in them."""
 LEAST = 4
 
 
@@ -28,10 +30,11 @@ class Limited:
     Args:
         loader: a trainer's.
         seconds: how long to go on after the warm-up.
+        device: where the trainer's steps run.
     """
 
-    def __init__(self, loader: Any, seconds: float) -> None:
-        self.loader, self.seconds = loader, seconds
+    def __init__(self, loader: Any, seconds: float, device: torch.device) -> None:
+        self.loader, self.seconds, self.device = loader, seconds, device
         self.batch_size = loader.batch_size
         self.images_per_second = 0.0
 
@@ -42,14 +45,15 @@ class Limited:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        begun = 0.0
+        begun, warm_up = 0.0, WARM_UP[self.device.type]
         for step, batch in enumerate(self.loader):
-            now = time.perf_counter()
-            if step == WARM_UP:
-                begun = now
-            done = step - WARM_UP
-            if done >= LEAST and now - begun >= self.seconds:
-                self.images_per_second = done * self.batch_size / (now - begun)
+            done = step - warm_up
+            if done == 0:
+                wait_for(self.device)
+                begun = time.perf_counter()
+            if done >= LEAST and time.perf_counter() - begun >= self.seconds:
+                wait_for(self.device)  # it may lag behind by many steps
+                self.images_per_second = done * self.batch_size / (time.perf_counter() - begun)
                 return
             yield batch
 
@@ -63,10 +67,10 @@ def ours(task: dict[str, Any], source: Source) -> Limited:
 
     images.install(source)
     cfg = settings(task["method"], task["student"], task["teacher"], *task["options"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_for(cfg)
     dataset = data.load(cfg, 0, device, memory_format=layout(cfg))
     method = distiller(cfg, dataset.num_data, device)
-    train = Limited(dataset.train, task["seconds"])
+    train = Limited(dataset.train, task["seconds"], device)
     test = [next(iter(dataset.test))]
     trainer_class = trainer_dict.get(cfg.SOLVER.TRAINER, trainer_dict["base"])
     trainer_class("benchmark", method, train, test, cfg, progress=Silent()).train_epoch(1)
@@ -85,7 +89,9 @@ def theirs(task: dict[str, Any], source: Source) -> Limited:
 
     CIFAR100.__init__ = read
     CIFAR100.__len__ = lambda self: len(self.data)
-    if not torch.cuda.is_available():
+    device = default_device()
+    torch.backends.cudnn.benchmark = True  # as its tools/train.py has it
+    if device.type == "cpu":
         torch.Tensor.cuda = lambda self, *_, **__: self
         nn.Module.cuda = lambda self, *_, **__: self
 
@@ -107,7 +113,7 @@ def theirs(task: dict[str, Any], source: Source) -> Limited:
     loader, test_loader, num_data, _classes = get_dataset(cfg)
     arguments = [student] if method == "NONE" else [student, teacher, cfg, *([num_data] if method == "CRD" else [])]
     distiller = nn.DataParallel(distiller_dict[method](*arguments).cuda())
-    train = Limited(loader, task["seconds"])
+    train = Limited(loader, task["seconds"], device)
     test = [next(iter(test_loader))]
     trainer_dict[cfg.SOLVER.TRAINER]("benchmark", distiller, train, test, cfg).train_epoch(1)
     return train

@@ -49,13 +49,15 @@ def _run(line: list[str], folder: str) -> None:
 
 def main() -> None:
     """Be tools/train_teacher.py up to the end of its first step."""
+    from mdistiller_icc.benchmark.device import wait_for
     from mdistiller_icc.command_line import train
     from mdistiller_icc.engine.trainer import Trainer
 
     step = Trainer.step
 
-    def first(*arguments: Any) -> None:
-        step(*arguments)
+    def first(self: Trainer, *arguments: Any) -> None:
+        step(self, *arguments)
+        wait_for(self.device)
         os._exit(0)
 
     Trainer.step = first  # type: ignore[assignment,method-assign]

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from mdistiller_icc import data
 from mdistiller_icc.benchmark import images
+from mdistiller_icc.benchmark.device import device_for, wait_for
 from mdistiller_icc.benchmark.ratio import alternate, ratio
 from mdistiller_icc.benchmark.settings import distiller, layout, settings
 from mdistiller_icc.engine.precision import autocast
@@ -31,8 +32,9 @@ RECIPES = {
 class Stepper:
     """A method with its trainer, taking one training step a call."""
 
-    def __init__(self, method: str, student: str, teacher: str, options: list[str], device: torch.device) -> None:
+    def __init__(self, method: str, student: str, teacher: str, options: list[str]) -> None:
         cfg = settings(method, student, teacher, *options)
+        device = device_for(cfg)
         self.dataset = data.load(cfg, 0, device, memory_format=layout(cfg))
         self.distiller = distiller(cfg, self.dataset.num_data, device)
         self.trainer = Trainer("benchmark", self.distiller, self.dataset.train, [], cfg, progress=Silent())
@@ -54,7 +56,7 @@ class Stepper:
     def step(self, batch: dict[str, Tensor] | None = None) -> None:
         self.steps += 1
         self.trainer.step(batch or self.next_batch(), epoch=1)
-        _wait(self.trainer.device)
+        wait_for(self.trainer.device)
 
 
 def overhead(
@@ -69,8 +71,7 @@ def overhead(
         checkpoint: a teacher's file that the networks begin from; else they begin from nothing.
     """
     images.install(images.source(root))
-    device = _device()
-    steppers = {name: Stepper(r[0], student, student, [*r[1:], *options], device) for name, r in RECIPES.items()}
+    steppers = {name: Stepper(r[0], student, student, [*r[1:], *options]) for name, r in RECIPES.items()}
     if checkpoint is not None:
         for stepper in steppers.values():
             load_into(stepper.distiller.student, read_state(checkpoint), checkpoint, student)
@@ -100,17 +101,14 @@ def losses(teacher: str, student: str, root: str | None, rounds: int, options: l
     The networks' outputs are recorded and played back, so that only what the method adds is timed.
     """
     images.install(images.source(root))
-    device = _device()
     host = register().host
     own = [name for name in host.distiller_dict if name not in ("NONE", "ICC")]
-    return {name: _loss_share(name, teacher, student, device, rounds, options) for name in own}
+    return {name: _loss_share(name, teacher, student, rounds, options) for name in own}
 
 
-def _loss_share(
-    method: str, teacher: str, student: str, device: torch.device, rounds: int, options: list[str]
-) -> dict[str, Any]:
-    stepper = Stepper(method, student, teacher, options, device)
-    module, batch = stepper.distiller, stepper.next_batch()
+def _loss_share(method: str, teacher: str, student: str, rounds: int, options: list[str]) -> dict[str, Any]:
+    stepper = Stepper(method, student, teacher, options)
+    module, batch, device = stepper.distiller, stepper.next_batch(), stepper.trainer.device
     region = partial(autocast, stepper.trainer.precision, device)
     networks = module.student.forward, module.teach
     played = [_played(network) for network in networks]
@@ -120,13 +118,13 @@ def _loss_share(
         with region():
             parts = module(**batch, epoch=1)[1].values()
         sum(part.mean() for part in parts).backward()
-        _wait(device)
+        wait_for(device)
 
     def forward() -> None:
         with torch.no_grad(), region():
             for network in networks:
                 network(batch["image"])
-        _wait(device)
+        wait_for(device)
 
     seconds = alternate({"loss": loss, "forward": forward}, rounds, limit=20.0)
     return {"ratio": ratio(seconds["loss"], seconds["forward"])._asdict()}
@@ -143,12 +141,3 @@ def _played(network: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
         return tree_map(lambda t: t.detach().requires_grad_(network.__name__ != "teach"), recorded[len(image)])
 
     return forward
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.data import bundle
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.evaluate import evaluate
+from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
@@ -50,6 +52,30 @@ def test_evaluation_batches_grow_on_an_accelerator_alone_and_change_no_accuracy(
         cfg = configure(None, [*SMALL, "DATASET.TEST.BATCH_SIZE", size])
         found.append(evaluate(lambda image: network(image)[0], data.load(cfg, 0, CPU).test, CPU))
     assert found[0][:2] == found[1][:2] and found[0].loss == pytest.approx(found[1].loss, rel=1e-5)
+
+
+def algorithms():
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+        torch.backends.cudnn.benchmark,
+    )
+
+
+def test_a_gpu_repeats_itself_in_fp32_and_is_quick_in_bf16(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = algorithms()
+    try:
+        choose_kernels("fp32", CPU)
+        assert algorithms() == before and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+        choose_kernels("fp32", torch.device("cuda:1"))
+        assert algorithms() == (True, True, False, False) and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        choose_kernels("bf16", torch.device("cuda"))
+        assert algorithms() == (False, True, False, True)
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark = before[2:]
 
 
 def trained(tmp_path, monkeypatch, *options, layout="never"):
