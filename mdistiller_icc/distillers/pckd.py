@@ -34,8 +34,8 @@ class PCKD(Distiller):
     Args:
         student: the network that is trained; its last linear layer holds the class centres.
         teacher: the network it learns from, likewise.
-        cfg: reads the node ``PCKD``: ``LOSS`` has ``KD`` = d, ``CC`` = b, ``CA`` = a, ``FA`` = f;
-            ``GATHER`` previews and contrasts over every process.
+        cfg: reads the node ``PCKD``: ``LOSS`` has ``KD_WEIGHT`` = d, ``CC_WEIGHT`` = b, ``CA_WEIGHT`` = a,
+            ``FA_WEIGHT`` = f; ``GATHER`` previews and contrasts over every process.
 
     Raises:
         UserError: a classifier cannot be found, or the two models differ in their number of classes.

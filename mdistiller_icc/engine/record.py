@@ -16,6 +16,8 @@ from mdistiller_icc import __version__
 from mdistiller_icc.engine.accuracies import accuracies, best
 
 SCHEMA = 1
+DOT_TRAINERS = ("dot", "crd_dot")
+"""The trainers that read ``SOLVER.DOT``."""
 
 
 def begin(
@@ -33,6 +35,9 @@ def begin(
     """
     solver = cfg.SOLVER
     node = cfg.get(cfg.DISTILLER.TYPE)
+    method_config = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
+    if solver.TRAINER in DOT_TRAINERS:
+        method_config["DOT"] = {"DELTA": solver.DOT.DELTA}
     protocol = {
         "epochs": solver.EPOCHS,
         "batch_size": solver.BATCH_SIZE,
@@ -49,6 +54,8 @@ def begin(
         "fraction": cfg.DATASET.FRACTION,
         "holdout": cfg.DATASET.HOLDOUT,
     }
+    switches = {"compile": solver.COMPILE, "upstream": cfg.COMPAT.UPSTREAM}
+    protocol |= {name: True for name, on in switches.items() if on}
     return {
         "schema": SCHEMA,
         "status": "running",
@@ -64,7 +71,7 @@ def begin(
         "student": {"architecture": student},
         "seed": seed,
         "protocol": protocol,
-        "method_config": yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {},
+        "method_config": method_config,
         "device": device_name(device),
         "host": {"name": host.name, "version": host.version},
         "versions": {

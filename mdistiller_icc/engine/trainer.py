@@ -246,6 +246,9 @@ class Trainer:
             what = str(error).splitlines()[0]
             raise UserError(f"{path}: not a checkpoint of this run ({type(error).__name__}: {what})") from None
         self.history = self.folder.metrics(until=epoch)
+        if hasattr(self.distiller, "warnings"):
+            for metrics in self.history:  # told when they were new; what is to come is seen against them
+                self.distiller.warnings(metrics)
         return epoch
 
 

@@ -38,7 +38,14 @@ from mdistiller_icc.probe import IMAGE_SIZE, probe
 
 # In fixed mode the gradients' share is only watched: a sample of the steps is enough.
 NORMS_EVERY = 16
-WATCHED = ("icc/passed", "icc/anchors", "icc/loss_intra", "icc/weight", "icc/gradient_share")
+# What an epoch says of a figure that nothing was measured for: the share is then not known.
+UNMEASURED = {
+    "icc/passed": 0.0,
+    "icc/anchors": 0.0,
+    "icc/loss_intra": 0.0,
+    "icc/weight": 0.0,
+    "icc/gradient_share": None,
+}
 
 
 class ICC(Distiller):
@@ -256,7 +263,7 @@ class ICC(Distiller):
         distances = self.class_sums.distances()
         self.class_sums.reset()
         self.steps = 0  # so that a resumed run measures at the same steps
-        figures: dict[str, float | None] = dict.fromkeys(WATCHED, 0.0) | self.means.read()
+        figures: dict[str, float | None] = UNMEASURED | self.means.read()
         figures["icc/queue_fill"] = (self.queues.count.float().mean() / self.queues.size).item()
         return figures | {
             "icc/intra": distances.intra, "icc/inter": distances.inter, "icc/ratio": distances.ratio

@@ -7,7 +7,7 @@ from typing import Any
 
 # Unit features closer together than this, over all classes, are one point.
 POINT = 0.1
-# Epochs over which cross-entropy must have moved, and by what share of itself.
+# Epochs over which cross-entropy must have fallen, and by what share of itself.
 STALL_EPOCHS, STALL_SHARE = 4, 0.05
 # Points of training accuracy lost since the best epoch that no ordinary epoch loses.
 EROSION_POINTS = 10.0
@@ -76,7 +76,7 @@ class Signatures:
         if losses[-1] < 0.5 * guess or min(losses) < (1 - STALL_SHARE) * losses[0]:
             return None
         return (
-            f"convergence stall: cross-entropy has stayed at {losses[-1]:.3f} for {STALL_EPOCHS} epochs (guessing "
+            f"convergence stall: cross-entropy, at {losses[-1]:.3f}, has not fallen for {STALL_EPOCHS} epochs (guessing "
             f"gives {guess:.3f}) while {100 * now['icc/passed']:.0f} % of the samples pass the gate; "
             "try a larger ICC.MARGIN or ICC.WARMUP"
         )

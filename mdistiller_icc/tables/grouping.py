@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from mdistiller_icc.tables.records import TEACHER_KINDS, LeftOut, Run
-from mdistiller_icc.tables.rows import Assembler, Column, Pair, Recipe, Recipes, Row, in_order, natural
+from mdistiller_icc.tables.rows import Assembler, Cell, Column, Pair, Recipe, Recipes, Row, in_order, natural
 from mdistiller_icc.tables.settings import Settings, describe, varied
 from mdistiller_icc.tables.statistics import Difference, Summary, paired, summarise
 
@@ -20,11 +20,15 @@ PLAIN = ("vanilla", "pretrained")
 
 @dataclass(slots=True)
 class Gain:
-    """What the ICC teacher adds to a row's plain teacher, paired on the seed."""
+    """What the ICC teacher adds to a row's plain teacher, paired on the seed.
+
+    ``unlike`` says, by column, in what else the two teachers' training differed, as far as it is known.
+    """
 
     row: Row
     baseline: str
     by_column: dict[Column, Difference]
+    unlike: dict[Column, str]
 
 
 @dataclass(slots=True)
@@ -84,7 +88,7 @@ def _group(key: Hashable, runs: list[Run], assemble: Assembler) -> Group:
     distilled = [run for run in runs if run.teacher is not None]
     one.rows = assemble(distilled, lambda run: Pair(run.teacher.architecture, run.student))
     one.pairs = in_order(one.rows)
-    one.gains = _gains(one.rows, lambda row: (row.method, row.settings))
+    one.gains = _gains(one.rows, lambda row: (row.method, row.settings), assemble.recipes)
     one.teachers = _teachers(one.rows) if assemble.metric == "top1" else {}
 
     students = {pair.student for pair in one.pairs}
@@ -97,7 +101,7 @@ def _group(key: Hashable, runs: list[Run], assemble: Assembler) -> Group:
     networks = [run for run in runs if run.teacher is None and id(run) not in shown]
     one.networks = assemble(networks, lambda run: run.student)
     one.architectures = in_order(one.networks)
-    one.network_gains = _gains(one.networks, lambda row: ())
+    one.network_gains = _gains(one.networks, lambda row: (), assemble.recipes)
     return one
 
 
@@ -113,7 +117,7 @@ def _teachers(rows: list[Row]) -> dict[tuple[str, str], dict[Pair, Summary]]:
     return {key: {pair: summarise([*ones.values()]) for pair, ones in found[key].items()} for key in order}
 
 
-def _gains(rows: list[Row], alike: Callable[[Row], Hashable]) -> list[Gain]:
+def _gains(rows: list[Row], alike: Callable[[Row], Hashable], recipes: Recipes) -> list[Gain]:
     """The gain of every ICC row over the plain row of the same method; blank where there is not exactly one."""
     gains = []
     for row in (row for row in rows if row.kind == "icc"):
@@ -124,10 +128,25 @@ def _gains(rows: list[Row], alike: Callable[[Row], Hashable]) -> list[Gain]:
             if len(controls) == 1:
                 cells = controls[0].cells
                 both = {c: paired(row.cells[c].by_seed(), cells[c].by_seed()) for c in row.cells if c in cells}
-                if any(both.values()):
-                    gains.append(Gain(row, baseline, {column: gain for column, gain in both.items() if gain}))
+                found = {column: gain for column, gain in both.items() if gain}
+                if found:
+                    unlike = {column: _unlike(row.cells[column], cells[column], recipes) for column in found}
+                    gains.append(Gain(row, baseline, found, {column: said for column, said in unlike.items() if said}))
                     break
     return gains
+
+
+def _unlike(icc: Cell, plain: Cell, recipes: Recipes) -> str:
+    """How the training of two cells' teachers differed, ICC apart; nothing where it did not or is not known."""
+    known = [
+        {recipes[run.teacher.digest].protocol for run in cell.runs if run.teacher and run.teacher.digest in recipes}
+        for cell in (icc, plain)
+    ]
+    if not all(known) or known[0] == known[1]:
+        return ""
+    keys = varied(known[0] | known[1])
+    told = [" or ".join(sorted(describe(protocol, keys) for protocol in protocols)) for protocols in known]
+    return f"the ICC teacher's training had {told[0]}, the plain one's {told[1]}"
 
 
 def _set_apart(groups: list[Group]) -> None:

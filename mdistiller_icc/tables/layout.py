@@ -20,7 +20,7 @@ CHOSEN = {
     "heldout": "epoch chosen on the held-out split",
 }
 METRICS = {"top1": "top-1", "top5": "top-5"}
-NAMES = {"FITNET": "FitNet", "REVIEWKD": "ReviewKD", "BICKD": "BicKD"}
+NAMES = {"FITNET": "FitNet", "REVIEWKD": "ReviewKD", "BICKD": "BicKD", "PCKD_WITHOUT_KD": "PCKD without KD"}
 LEAKS = "The best test epoch lets the test set choose, which flatters every row."
 LOADED = "Teacher rows: the checkpoints that the students learnt from, as they were loaded."
 
@@ -97,7 +97,7 @@ def gains(group: Group) -> Sheet:
     caption = f"ICC teacher minus plain teacher, in points, {interval}paired on the seed{times}."
     heads = [Head(pair) for pair in group.pairs]
     sheet = Sheet("gains", "Gain of the ICC teacher", caption, ["Method", "Teachers"], heads, lines)
-    sheet.notes = _gain_notes(several)
+    sheet.notes = _unlike(group.gains) + _gain_notes(several)
     return sheet
 
 
@@ -187,6 +187,17 @@ def _published_notes(group: Group, references: _References, metric: str) -> list
         )
         notes.append(f"Published without naming a pair, hence in no cell: {said}.")
     return notes
+
+
+def _unlike(several: list[Gain]) -> list[str]:
+    """Where a gain is not ICC's alone: one note for all columns of which the same is to be said."""
+    columns: dict[str, list[str]] = {}
+    for gain in several:
+        for pair, said in gain.unlike.items():
+            columns.setdefault(said, []).append(f"{pair.teacher} → {pair.student}")
+    return [
+        f"{', '.join(dict.fromkeys(pairs))}: {said}, so the gain is not ICC's alone." for said, pairs in columns.items()
+    ]
 
 
 def _gain_notes(several: list[Difference]) -> list[str]:

@@ -98,7 +98,7 @@ def _run(folder: str, record: dict[str, Any]) -> Run:
     if protocol.get("schedule", "step") != "step":
         protocol = {key: value for key, value in protocol.items() if not key.startswith("lr_decay_")}
     settings = dict(_get(record, "method_config", dict)) if record.get("method_config") is not None else {}
-    method, trainer = _get(record, "method", str), protocol.pop("trainer", None)
+    method, trainer = _method(_get(record, "method", str), settings), protocol.pop("trainer", None)
     if trainer is not None:
         settings["trainer"] = trainer
     host = record.get("host") or {}
@@ -126,6 +126,13 @@ def _run(folder: str, record: dict[str, Any]) -> Run:
     if run.teacher is None and run.method not in ("NONE", "ICC"):
         raise Unusable(f"record.json: method {run.method} without a 'teacher'")
     return run
+
+
+def _method(name: str, settings: dict[str, Any]) -> str:
+    """A method as it is published: PCKD without its term of distillation has numbers of its own."""
+    loss = settings.get("LOSS")
+    alone = name == "PCKD" and isinstance(loss, dict) and loss.get("KD_WEIGHT") == 0
+    return "PCKD_WITHOUT_KD" if alone else name
 
 
 def _teacher(value: Any) -> Teacher:

@@ -15,7 +15,7 @@ from mdistiller_icc.tables.statistics import Summary, summarise
 
 METHODS = (
     *("KD", "FITNET", "AT", "SP", "CC", "VID", "RKD", "PKT", "AB", "FT", "FSP", "NST", "CRD", "OFD", "KDSVD"),
-    *("REVIEWKD", "DKD", "DIST", "CTKD", "MLKD", "DOT", "CKD", "BICKD", "PCKD", "ICCKD"),
+    *("REVIEWKD", "DKD", "DIST", "CTKD", "MLKD", "DOT", "CKD", "BICKD", "PCKD", "PCKD_WITHOUT_KD", "ICCKD"),
 )
 
 

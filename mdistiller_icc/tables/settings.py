@@ -74,11 +74,14 @@ _ORDER = (
     *("lr_decay_rate", "augmentation", "precision", "fraction", "holdout"),
 )
 
+_SWITCHES = {"compile": "compiled", "upstream": "with mdistiller's own behaviour (COMPAT.UPSTREAM)"}
+"""What a record names only where it is on."""
+
 
 def _phrase(key: str, table: dict[str, Any]) -> str:
     words = key.replace("_", " ")
     if key not in table:
-        return f"{words} {MISSING}"
+        return f"not {_SWITCHES[key]}" if key in _SWITCHES else f"{words} {MISSING}"
     value = table[key]
     share = f"{100 * value:g} % of the training images" if isinstance(value, (int, float)) else f"{words} {value}"
     known = {
@@ -89,6 +92,8 @@ def _phrase(key: str, table: dict[str, Any]) -> str:
         "fraction": share,
         "holdout": f"{share} held out",
     }
+    if value is True and key in _SWITCHES:
+        return _SWITCHES[key]
     if key in ("optimizer", "augmentation", "precision"):
         return number(value)
     return known.get(key, f"{words} {number(value)}")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from yacs.config import CfgNode
 
+from mdistiller_icc.engine import record
 from mdistiller_icc.engine.accuracies import PROTOCOLS, accuracies
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.run import configure
 
 
 def solver(**changes):
@@ -39,6 +43,27 @@ def test_cosine_schedule_equals_torchs(epochs):
 def test_unknown_schedule():
     with pytest.raises(UserError, match="did you mean 'cosine'"):
         learning_rate(1, solver(SCHEDULE="cosin"))
+
+
+def test_a_record_tells_of_every_setting_that_changes_results():
+    train = SimpleNamespace(num_data=3)
+    dataset = SimpleNamespace(name="digits", num_classes=2, num_data=3, test=train, augmentation="none")
+    host = SimpleNamespace(name="built-in", version="0")
+
+    def told(*options):
+        made = record.begin(
+            configure(None, ["DISTILLER.TYPE", "VID", *options]), name="run", role="student", seed=0, precision="fp32",
+            dataset=dataset, host=host, student="resnet8", teacher=None, device=torch.device("cpu"),
+        )  # fmt: skip
+        return made["protocol"], made["method_config"]
+
+    plain = told()
+    assert not {"upstream", "compile"} & set(plain[0]) and "DOT" not in plain[1]
+    assert told("COMPAT.UPSTREAM", "True", "SOLVER.COMPILE", "True")[0] == plain[0] | {
+        "upstream": True,
+        "compile": True,
+    }
+    assert told("SOLVER.TRAINER", "dot", "SOLVER.DOT.DELTA", "0.05")[1] == plain[1] | {"DOT": {"DELTA": 0.05}}
 
 
 def epoch(number, test=None, holdout=None):

@@ -246,6 +246,8 @@ def test_any_feature(feature, dim):
     icc, dataset = recipe("ICC.FEATURE", feature, "ICC.MARGIN", -1)
     assert icc.queues.features.shape == (10, 8, dim)
     train(icc, dataset)
+    # Gradients are compared at the pooled feature and the logits alone; of the others nothing is known, not "none".
+    assert (icc.diagnostics()["icc/gradient_share"] is None) == feature.startswith(("feats", "preact"))
 
 
 def test_unknown_feature():

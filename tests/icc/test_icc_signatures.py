@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import pytest
+
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure, run
@@ -32,6 +36,7 @@ def test_stall():
     assert [len(lines) for lines in told] == [0, 0, 0, 1, 0] and "convergence stall" in told[3][0]
     assert seen(*[{"loss_ce": 2.2, "icc/passed": 0.0}] * 5) == [[]] * 5  # ICC has no part in it
     assert seen(*[{"loss_ce": 0.1}] * 5) == [[]] * 5  # converged
+    assert "has not fallen" in seen(*[{"loss_ce": loss} for loss in (1.5, 1.8, 2.0, 2.2)])[3][0]
 
 
 def test_erosion():
@@ -44,16 +49,18 @@ def test_queues():
 
 
 class Noted:
-    """A progress that keeps the notes."""
+    """A progress that keeps the notes, and may interrupt."""
 
-    def __init__(self):
-        self.lines = []
+    def __init__(self, stop_after=None):
+        self.lines, self.stop_after = [], stop_after
 
     def start(self, *_): ...
 
     def step(self): ...
 
-    def epoch(self, metrics): ...
+    def epoch(self, metrics):
+        if metrics["epoch"] == self.stop_after:
+            raise KeyboardInterrupt
 
     def note(self, line):
         self.lines.append(line)
@@ -61,13 +68,14 @@ class Noted:
     def close(self): ...
 
 
-def trained(monkeypatch, tmp_path, *options):
+def trained(monkeypatch, tmp_path, *options, resume=False, stop_after=None):
     monkeypatch.chdir(tmp_path)
     base = ["DATASET.TYPE", "digits", "DISTILLER.TYPE", "ICC", "DISTILLER.STUDENT", "resnet8", "SOLVER.TRAINER", "icc",
             "DATASET.FRACTION", "0.3", "EXPERIMENT.NAME", "run"]  # fmt: skip
-    noted = Noted()
-    record = run(configure(None, [*base, *options]), "teacher", progress=noted)
-    assert record["status"] == "finished"  # it is told, and training goes on
+    noted = Noted(stop_after)
+    with pytest.raises(KeyboardInterrupt) if stop_after else nullcontext():
+        record = run(configure(None, [*base, *options]), "teacher", resume=resume, progress=noted)
+        assert record["status"] == "finished"  # it is told, and training goes on
     return noted.lines
 
 
@@ -89,8 +97,10 @@ def test_features_that_share_one_direction_collapse(monkeypatch, tmp_path):
         return network
 
     monkeypatch.setitem(models, "one_point", (on_one_point, None))
-    lines = trained(monkeypatch, tmp_path, "DISTILLER.STUDENT", "one_point", "SOLVER.EPOCHS", "3")
+    options = ["DISTILLER.STUDENT", "one_point", "SOLVER.EPOCHS", "3"]
+    lines = trained(monkeypatch, tmp_path, *options, stop_after=2)
     assert any("mode collapse" in line for line in lines)
+    assert trained(monkeypatch, tmp_path, *options, resume=True) == []  # it was told already
 
 
 def test_a_weight_raised_late_erodes_and_the_defaults_are_quiet(monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mdistiller_icc.tables.grouping import group
+from mdistiller_icc.tables.layout import layout
 from mdistiller_icc.tables.rows import Pair
 from mdistiller_icc.tables.search import find
 
@@ -106,6 +107,20 @@ def test_gain_over_the_pretrained_teacher_where_there_is_no_plain_one(output):
     output.run(kind="icc", top1=71.0)
     (gain,) = only(output).gains
     assert (gain.baseline, gain.by_column[PAIR].mean) == ("pretrained", 1.0)
+
+
+@pytest.mark.parametrize("epochs", [5, 240])
+def test_a_gain_says_in_what_else_the_teachers_training_differed(output, epochs):
+    for kind, method, protocol in (("icc", "ICC", {}), ("vanilla", "NONE", {"epochs": epochs})):
+        name = f"sha256:{kind}"
+        output.run(method=method, role="teacher", protocol=protocol, digest=name)
+        output.run(kind=kind, teacher={"digest": name})
+    groups, _ = groups_of(output)
+    said = [gain.unlike.get(PAIR) for one in groups for gain in one.gains]
+    expected = "the ICC teacher's training had 240 epochs, the plain one's 5 epochs" if epochs == 5 else None
+    assert said == [expected]
+    notes = [note for section in layout(groups, "top1", "last") for sheet in section.sheets for note in sheet.notes]
+    assert (f"resnet56 → resnet20: {expected}, so the gain is not ICC's alone." in notes) == (epochs == 5)
 
 
 def ablation(output, linked):

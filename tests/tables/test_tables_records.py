@@ -32,6 +32,11 @@ def test_the_trainer_belongs_to_the_method_and_dot_makes_another_one(output):
     assert [read(str(run)).method for run in (base, icc, dot)] == ["KD", "KD", "KD+DOT"]
 
 
+def test_pckd_without_distillation_is_the_published_method_of_its_own(output):
+    full, without = (output.run(method="PCKD", settings={"LOSS": {"KD_WEIGHT": weight}}) for weight in (1.0, 0.0))
+    assert [read(str(run)).method for run in (full, without)] == ["PCKD", "PCKD_WITHOUT_KD"]
+
+
 def test_steps_count_under_a_step_schedule_only(output):
     one = output.run(protocol={"schedule": "cosine"})
     other = output.run(protocol={"schedule": "cosine", "lr_decay_stages": None, "lr_decay_rate": None})

@@ -41,6 +41,12 @@ def test_protocol_in_words():
     assert said.endswith("held out, warmup epochs 5")
 
 
+def test_a_switch_is_named_where_it_is_on_and_where_another_has_it():
+    off, on = freeze(STEP), freeze(STEP | {"compile": True})
+    assert describe(on) == f"{describe(off)}, compiled"
+    assert [describe(one, varied([off, on])) for one in (off, on)] == ["not compiled", "compiled"]
+
+
 def test_words_for_what_differs_are_never_empty():
     cosine = freeze({"epochs": 30, "schedule": "cosine", "fraction": 0.5})
     keys = varied([freeze(STEP), cosine])
