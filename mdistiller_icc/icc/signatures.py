@@ -76,8 +76,8 @@ class Signatures:
         if losses[-1] < 0.5 * guess or min(losses) < (1 - STALL_SHARE) * losses[0]:
             return None
         return (
-            f"convergence stall: cross-entropy, at {losses[-1]:.3f}, has not fallen for {STALL_EPOCHS} epochs (guessing "
-            f"gives {guess:.3f}) while {100 * now['icc/passed']:.0f} % of the samples pass the gate; "
+            f"convergence stall: cross-entropy, at {losses[-1]:.3f}, has not fallen for {STALL_EPOCHS} epochs "
+            f"(guessing gives {guess:.3f}) while {100 * now['icc/passed']:.0f} % of the samples pass the gate; "
             "try a larger ICC.MARGIN or ICC.WARMUP"
         )
 

@@ -97,7 +97,7 @@ def test_features_that_share_one_direction_collapse(monkeypatch, tmp_path):
         return network
 
     monkeypatch.setitem(models, "one_point", (on_one_point, None))
-    options = ["DISTILLER.STUDENT", "one_point", "SOLVER.EPOCHS", "3"]
+    options = ["DISTILLER.STUDENT", "one_point", "SOLVER.EPOCHS", "4"]
     lines = trained(monkeypatch, tmp_path, *options, stop_after=2)
     assert any("mode collapse" in line for line in lines)
     assert trained(monkeypatch, tmp_path, *options, resume=True) == []  # it was told already
