@@ -25,6 +25,9 @@ class Distiller(nn.Module):
         teacher: the network it learns from; None for recipes without one (plain training, ICC teachers).
     """
 
+    settled: int | None = None
+    """From this epoch on training passes no longer depend on the epoch; None if they always may."""
+
     def __init__(self, student: nn.Module, teacher: nn.Module | None = None) -> None:
         super().__init__()
         self.student = student

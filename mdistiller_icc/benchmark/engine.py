@@ -83,6 +83,8 @@ def compare(
         "peak_gib": {side: max(a["peak_gib"] for a in answers) for side, answers in measured.items()},
         "worker_gib": {side: max(a["worker_gib"] for a in answers) for side, answers in measured.items()},
     }
+    if all("device_gib" in answer for answers in measured.values() for answer in answers):  # on a GPU
+        result["device_gib"] = {side: max(a["device_gib"] for a in answers) for side, answers in measured.items()}
     if mdistiller:
         result["ratio"] = ratio(speeds["ours"], speeds["theirs"])._asdict()
     return result
@@ -90,6 +92,8 @@ def compare(
 
 def _run(task: dict[str, Any]) -> dict[str, float]:
     environment = os.environ | {"OMP_NUM_THREADS": str(task["threads"])}
+    # mdistiller's DataParallel takes every GPU it sees; ours takes one.
+    environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     if task["side"] == "ours":
         environment["MDISTILLER_ICC_HOST"] = "builtin"
     with tempfile.TemporaryDirectory() as folder:

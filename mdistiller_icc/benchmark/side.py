@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -46,7 +47,8 @@ class Limited:
 
     def __iter__(self) -> Iterator[Any]:
         begun, warm_up = 0.0, WARM_UP[self.device.type]
-        for step, batch in enumerate(self.loader):
+        # A fast device is through the epoch before the time is up.
+        for step, batch in enumerate(itertools.chain.from_iterable(itertools.repeat(self.loader))):
             done = step - warm_up
             if done == 0:
                 wait_for(self.device)

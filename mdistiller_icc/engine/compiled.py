@@ -15,22 +15,29 @@ class Compiled:
     ``reduce-overhead``, which captures CUDA graphs.
 
     Args:
-        part: a distiller in train mode, which is its forward and its backward pass, or an optimiser's ``step``.
+        part: a distiller in train mode, wrapped or not: its forward and its backward pass.
         device: where it runs.
     """
 
+    RECOMPILES = 64  # torch's 8 are used up by ICC's sizes of a batch, after which it runs eagerly without a word
+
     def __init__(self, part: Callable[..., Any], device: torch.device) -> None:
         self.part = part
+        self.distiller = getattr(part, "module", part)
         self._folded = False
+        torch._dynamo.reset()  # of an earlier run in this process
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, self.RECOMPILES)
         self._compiled = torch.compile(part, mode="reduce-overhead" if device.type == "cuda" else None)
 
     def __call__(self, **inputs: Any) -> Any:
         if not self._folded:
             self._folded = True
-            if getattr(self.part, "teacher", None) is not None and hasattr(self.part, "teach"):
-                self.part.teach(inputs["image"])
-        if inputs:  # a batch begins a step: what graphs captured on a GPU returned in the last one may go
-            torch.compiler.cudagraph_mark_step_begin()
+            if getattr(self.distiller, "teacher", None) is not None and hasattr(self.distiller, "teach"):
+                self.distiller.teach(inputs["image"])
+        settled = getattr(self.distiller, "settled", None)
+        if settled is not None and "epoch" in inputs:  # code, and graphs, are made anew for another number
+            inputs["epoch"] = min(inputs["epoch"], settled)
+        torch.compiler.cudagraph_mark_step_begin()  # what graphs captured on a GPU returned in the last step may go
         for value in inputs.values():
             if isinstance(value, torch.Tensor):  # code for any size is slower, and only a last batch has another
                 torch._dynamo.mark_static(value)

@@ -38,7 +38,9 @@ class Trainer:
 
     Args:
         experiment_name: the run's name.
-        distiller: the method around its student, with mdistiller's interface; may be wrapped in DataParallel.
+        distiller: the method around its student, with mdistiller's interface; may be wrapped in DataParallel or
+            DistributedDataParallel, through which training then goes. Of several processes each needs a
+            ``LOG.PREFIX`` of its own.
         train_loader: yields ``(image, target, index[, contrastive_index])``.
         val_loader: the test images, yields ``(image, target)``.
         cfg: reads ``SOLVER``, ``LOG`` and ``EXPERIMENT``.
@@ -71,14 +73,9 @@ class Trainer:
             self.distiller.attach(train_loader)
             self.distiller.to(self.device)
         self.optimizer = self.init_optimizer(cfg)
-        self.training_pass: Callable[..., Any] = self.distiller
-        self.update: Callable[..., Any] = self.optimizer.step
+        self.eager_pass: Callable[..., Any] = distiller
         self.compiled = cfg.SOLVER.COMPILE
-        if self.compiled:
-            self.training_pass = Compiled(self.distiller, self.device)
-            self.update = Compiled(self.optimizer.step, self.device)
-            # Compiled code has a number built in, a tensor not: the rate changes, the code stays.
-            self.rate = torch.zeros((), device=self.device)
+        self.training_pass = Compiled(distiller, self.device) if self.compiled else self.eager_pass
         self.history: list[dict[str, Any]] = []
         self.best_acc = -1.0
         self.on_epoch: Callable[[], None] = lambda: None
@@ -101,9 +98,17 @@ class Trainer:
 
         Args:
             resume: go on with the run in the folder, if one is there.
-            overwrite: start again even if one is there.
+            overwrite: start again even if one is there; it is back if this one ends before its first checkpoint.
         """
         done = self.load(self.folder.path / "latest") if self.folder.open(resume, overwrite) else 0
+        try:
+            self._train(done)
+        except BaseException:
+            self.folder.restore()
+            raise
+        return self.history
+
+    def _train(self, done: int) -> None:
         logs = Logs(self.folder.path, self.cfg)
         self.progress.start(self.title, self.cfg.SOLVER.EPOCHS, len(self.train_loader), done)
         try:
@@ -117,19 +122,19 @@ class Trainer:
                 self.folder.append_metrics(metrics)
                 logs.epoch(metrics)
                 self.save(epoch)
+                self.folder.settle()
                 self.on_epoch()
                 self.progress.epoch(metrics)
             logs.best(self.best_acc)
         finally:
             self.progress.close()
             logs.close()
-        return self.history
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
         """One pass over the training images and, when it is due, over the others; returns the epoch's metrics."""
         lr = learning_rate(epoch, self.cfg.SOLVER)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate.fill_(lr) if self.cfg.SOLVER.COMPILE else lr
+            group["lr"] = lr
         self.train_loader.set_epoch(epoch)
         self.distiller.train()
         begun = time.perf_counter()
@@ -184,7 +189,7 @@ class Trainer:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         # Out of the handler, where the failed step's tensors are free.
-        self.compiled, self.training_pass, self.update = False, self.distiller, self.optimizer.step
+        self.compiled, self.training_pass = False, self.eager_pass
         done = self._step(inputs, epoch)
         self.progress.note(f"SOLVER.COMPILE: goes on without ({reason})")
         return done
@@ -195,7 +200,7 @@ class Trainer:
             logits, losses = self.training_pass(**inputs, epoch=epoch)
         # Their sum's gradient, without the sum. A method may have a loss that is a constant at present.
         torch.autograd.backward([_scalar(loss) for loss in losses.values() if loss.requires_grad])
-        self.update()
+        self.optimizer.step()
         return logits, losses
 
     def evaluate(self, loader: Any) -> Accuracy:

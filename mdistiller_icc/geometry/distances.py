@@ -96,7 +96,8 @@ class ClassSums:
     def distances(self) -> Distances:
         """Return the distances of all images added so far; waits for the device, so once an epoch."""
         sums = self.sums if self.sums is not None else torch.zeros(self.num_classes, 2)
-        total, square, count = sums[:, :-2].double().cpu(), sums[:, -2].double().cpu(), sums[:, -1].double().cpu()
+        sums = sums.cpu().double()  # in this order: not every device knows float64
+        total, square, count = sums[:, :-2], sums[:, -2], sums[:, -1]
 
         pairs = (count * (count - 1)).clamp(min=1)
         intra = (2 * (count * square - total.square().sum(1)).clamp(min=0) / pairs).sqrt()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -37,17 +37,21 @@ class Positive(nn.Module):
     def attach(self, num_data: int) -> None:
         """Learn how many training images there are."""
 
-    def views_wanted(self, index: Tensor) -> Tensor:
-        """Indices of the images whose second views are to be appended to the batch of images ``index``, ``(V,)``."""
-        return index[:0]
+    def waiting(self, index: Tensor) -> tuple[Tensor, ...]:
+        """What the batch of images ``index`` is to take along: first whose second views join it, ``(V,)``.
 
-    def tuplets(self, f: Array, index: Array, met: Met) -> Tuplets:
+        Then whatever `tuplets` needs of these images.
+        """
+        return (index[:0],)
+
+    def tuplets(self, f: Array, index: Array, met: Met, waiting: Sequence[Tensor] = ()) -> Tuplets:
         """The anchors of this step.
 
         Args:
             f: unit features of the batch and then of the second views asked for, without a graph, ``(B + V, D)``.
             index: the batch's images' numbers, ``(B,)``.
             met: what the batch met in the class queues.
+            waiting: what `waiting` returned for this batch, but for its first.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no positives")
 
@@ -69,27 +73,31 @@ class View(Positive):
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
         self._waiting: dict[str, Tensor] = {}
+        self._batch = 0
 
-    def views_wanted(self, index: Tensor) -> Tensor:
+    @torch.compiler.disable  # compiled code takes a module's own tensors to stay where they are; these are new ones
+    def waiting(self, index: Tensor) -> tuple[Tensor, ...]:
         if not self._waiting:
-            return index[:0]
-        self._waiting = {name: value.to(index.device) for name, value in self._waiting.items()}
-        return self._waiting["index"]
+            return (index[:0],)
+        found = tuple(self._waiting[name].to(index.device) for name in ("index", "positive", "negatives", "valid"))
+        for value in found:
+            torch._dynamo.mark_static(value)
+        return found
 
-    def tuplets(self, f: Array, index: Array, met: Met) -> Tuplets:
+    def tuplets(self, f: Array, index: Array, met: Met, waiting: Sequence[Tensor] = ()) -> Tuplets:
         views, rows = f[len(index) :], positions(f)[len(index) :]
-        if not self._waiting:
+        if not waiting:
             return Tuplets((views, f[:0], met.negatives[:0], met.valid[:0]), rows)
-        waiting = (alike(self._waiting[name], f) for name in ("positive", "negatives", "valid"))
-        return Tuplets((views, *waiting), rows)
+        return Tuplets((views, *(alike(value, f) for value in waiting)), rows)
 
     def keep(self, f: Array, index: Array, met: Met, compiled: bool = False) -> None:
         # How many views the next batch gets decides its shape: the one place where the host must wait.
         useful = met.valid.any(1)
+        self._batch = max(self._batch, len(index))  # the last one of an epoch is smaller
         if compiled:
-            multiple = max(1, len(index) // self.STEPS)
+            multiple = max(1, self._batch // self.STEPS)
             count = -(-int(useful.sum()) // multiple) * multiple
-            chosen = useful.argsort(descending=True, stable=True)[:count]
+            chosen = useful.argsort(descending=True, stable=True)[:count]  # of a small batch there may be fewer
         else:
             chosen = library(useful).argwhere(useful)[:, 0]
         rows = met.rows[chosen]
@@ -99,9 +107,6 @@ class View(Positive):
             "negatives": torch.as_tensor(met.negatives[chosen]),
             "valid": torch.as_tensor(met.valid[chosen]),
         }
-        if compiled:
-            for value in self._waiting.values():
-                torch._dynamo.mark_static(value)
 
     def get_extra_state(self) -> dict[str, Tensor]:
         return self._waiting
@@ -113,10 +118,10 @@ class View(Positive):
 class Twin(Positive):
     """Both views of every sample in one step, the batch doubled: the literal reading, for reference."""
 
-    def views_wanted(self, index: Tensor) -> Tensor:
-        return index
+    def waiting(self, index: Tensor) -> tuple[Tensor, ...]:
+        return (index,)
 
-    def tuplets(self, f: Array, index: Array, met: Met) -> Tuplets:
+    def tuplets(self, f: Array, index: Array, met: Met, waiting: Sequence[Tensor] = ()) -> Tuplets:
         rows = met.rows + len(index)
         return Tuplets((f[met.rows], f[rows], met.negatives, met.valid), met.rows, rows)
 
@@ -143,7 +148,7 @@ class Memory(Positive):
         self.register_buffer("table", torch.zeros(num_data, self.dim, device=device))
         self.register_buffer("seen", torch.zeros(num_data, dtype=torch.bool, device=device))
 
-    def tuplets(self, f: Array, index: Array, met: Met) -> Tuplets:
+    def tuplets(self, f: Array, index: Array, met: Met, waiting: Sequence[Tensor] = ()) -> Tuplets:
         images = index[met.rows]
         valid = met.valid & alike(self.seen, f)[images][:, None]
         return Tuplets((f[met.rows], alike(self.table, f)[images], met.negatives, valid), met.rows)

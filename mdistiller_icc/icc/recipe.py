@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,7 @@ class ICC(Distiller):
         self.margin = node.MARGIN
         self.temperature = node.TEMPERATURE
         self.warmup_epochs = node.WARMUP
+        self.settled = node.WARMUP + 1
         self.queues = ClassQueues(logits.shape[1], node.QUEUE.SIZE, dim, node.QUEUE.POLICY, node.QUEUE.GATHER)
         self.positive = _positive(node, dim)
         self.weight = _weight(node)
@@ -129,18 +130,18 @@ class ICC(Distiller):
 
         # Second views of earlier anchors travel in this batch; cross-entropy stays on the ordinary samples.
         batch = len(image)
-        wanted = self.positive.views_wanted(index)
+        wanted, *waiting = self.positive.waiting(index)
         if len(wanted):
             image = torch.cat([image, self.views(wanted)])
         logits, features = self.student(image)
         logits, feature = logits[:batch], select(logits, features, self.feature_name)
         with torch.autocast(image.device.type, enabled=False):  # one region for all the losses below
-            losses, seen = self._objective(logits, feature, target, index)
+            losses, seen = self._objective(logits, feature, target, index, waiting)
         self._watch(feature, target, torch.compiler.is_compiling(), *seen)
         return logits, losses
 
     def _objective(
-        self, logits: Tensor, feature: Tensor, target: Tensor, index: Tensor
+        self, logits: Tensor, feature: Tensor, target: Tensor, index: Tensor, waiting: Sequence[Tensor]
     ) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
         """The two losses, and what is to be watched of them.
 
@@ -149,6 +150,7 @@ class ICC(Distiller):
             feature: of the batch and then of the second views, ``(B + V, D)``.
             target: the batch's classes, ``(B,)``.
             index: the batch's images' numbers, ``(B,)``.
+            waiting: what waited for the second views.
         """
         logits = widened(logits)
         loss_ce = self._theory(feature, target) if self.theory else F.cross_entropy(logits, target)
@@ -161,7 +163,7 @@ class ICC(Distiller):
         # Section 3.3: they meet their class's queue, whose entries are the negatives x⁻ ∈ C(x).
         met = self.queues.meet(f[: len(y)], y, i, passed)
         # Eq. (3), averaged over the anchors that have a positive and a negative.
-        tuplets = self.positive.tuplets(f, i, met)
+        tuplets = self.positive.tuplets(f, i, met, waiting)
         *_, valid = tuplets.drawn
         anchors = valid.any(1).sum(dtype=f.dtype)
         each, at_anchor, at_positive = intra_class_gradient(*tuplets.drawn, self.temperature)

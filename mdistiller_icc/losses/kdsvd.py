@@ -56,6 +56,7 @@ def _directions(student: Tensor, teacher: Tensor, k: int) -> tuple[Tensor, Tenso
     return matched * scale, vectors_teacher * scale
 
 
+@torch.compiler.disable  # on a GPU it looks at its result, which a captured graph cannot
 def _decompose(feature: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` largest singular values (B, count) of (C·H, W), and their right vectors (B, W, count)."""
     matrix = feature.flatten(1, 2)

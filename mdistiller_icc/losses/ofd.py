@@ -51,9 +51,9 @@ def margin(weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (C,), never positive, in the type of ``weight``.
     """
-    mean, std = bias.detach().double(), weight.detach().double().abs()
+    mean, std = bias.detach().cpu().double(), weight.detach().cpu().double().abs()  # not every device knows float64
     ratio = mean / std
     negative = torch.special.ndtr(-ratio)  # nan for a channel that is always 0, whose margin is then -3σ = 0
     density = torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi)
     expected = mean - std * density / negative.clamp(min=1e-3)
-    return torch.where(negative > 1e-3, expected, -3 * std).to(weight.dtype)
+    return torch.where(negative > 1e-3, expected, -3 * std).to(weight)

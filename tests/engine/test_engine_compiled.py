@@ -125,12 +125,7 @@ def test_a_step_that_fails_when_it_runs_is_taken_again_as_it_is(part, after):
     eager, batches = trainer()
     expected = [eager.step(batch, 1)[1]["loss_ce"].item() for batch in batches]
     compiled, batches = trainer("SOLVER.COMPILE", "True")
-    compiled.rate.fill_(eager.cfg.SOLVER.LR)
-    for group in compiled.optimizer.param_groups:
-        group["lr"] = compiled.rate
-    torch._dynamo.reset()
     compiled.training_pass._compiled = torch.compile(compiled.distiller, backend=failing(part, after))
-    compiled.update = compiled.optimizer.step
     losses = [compiled.step(batch, 1)[1]["loss_ce"].item() for batch in batches]
     assert losses == pytest.approx(expected, rel=1e-4)
     assert compiled.progress.lines == [f"SOLVER.COMPILE: goes on without (RuntimeError: no {part} here)"]

@@ -177,10 +177,11 @@ def test_the_gradient_is_that_of_the_equation_walked_back(positive, policy):
     source = torch.Generator().manual_seed(0)
     target, index = torch.arange(24) % 3, torch.arange(24)
     for _ in range(3):
-        count = len(index) + len(icc.positive.views_wanted(index))
+        wanted, *waiting = icc.positive.waiting(index)
+        count = len(index) + len(wanted)
         feature = torch.randn(count, 64, generator=source, dtype=torch.float64).requires_grad_()
         logits = torch.randn(24, 10, generator=source, dtype=torch.float64)
-        losses, (f, i, met, *_) = icc._objective(logits, feature, target, index)
+        losses, (f, i, met, *_) = icc._objective(logits, feature, target, index, waiting)
         icc.positive.keep(f, i, met)
     (closed,) = torch.autograd.grad(losses["loss_kd"], feature)
     (_, *drawn), rows, positive_rows = kept[-1]

@@ -29,6 +29,7 @@ class DKD(Distiller):
         self.beta = cfg.DKD.BETA
         self.temperature = cfg.DKD.T
         self.warmup_epochs = cfg.DKD.WARMUP
+        self.settled = max(1, self.warmup_epochs)
 
     @staticmethod
     def defaults() -> CfgNode:

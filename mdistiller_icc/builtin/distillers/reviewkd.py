@@ -40,6 +40,7 @@ class ReviewKD(Distiller):
         self.ce_weight = node.CE_WEIGHT
         self.kd_weight = node.REVIEWKD_WEIGHT
         self.warmup_epochs = node.WARMUP_EPOCHS
+        self.settled = max(1, self.warmup_epochs)
         self.stu_preact = node.STU_PREACT
 
         features_student, features_teacher = look(student, teacher, image_size(cfg))
