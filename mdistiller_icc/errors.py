@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -24,12 +26,32 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return f" (did you mean '{folded[close[0]]}'?)" if close else ""
 
 
+SURROUNDINGS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR,
+    errno.EISDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
+"""Errors of the operating system that speak of disks, permissions and paths, not of this package."""
+
+
 def exit_status(main: Callable[[], int | None]) -> int:
-    """Run a command line's ``main`` and return its exit status: 2 for a `UserError`, 130 for Ctrl-C."""
+    """Run a command line's ``main`` and return its exit status.
+
+    2 for a `UserError` and for a disk, a permission or a path that does not let it work, 130 for Ctrl-C, and, as a
+    shell would say, 141 where whoever read its output has gone.
+    """
     try:
         return main() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
+        return 141
+    except OSError as error:
+        if error.errno not in SURROUNDINGS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +19,7 @@ from mdistiller_icc.engine import precision, record
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
-from mdistiller_icc.engine.run_folder import RunFolder, run_name
+from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.engine.trainer import Trainer, seed_everything, trainer_dict
 from mdistiller_icc.errors import UserError
@@ -76,7 +79,7 @@ def run(
         options: the overrides that were given, which name the run.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …
         resume: go on with an interrupted run.
-        overwrite: start again even if the run, or its teacher, is there.
+        overwrite: start again even if the run, or its teacher, is there; with ``resume``, its teacher alone.
         progress: shows a person how far it is; a bar by default.
 
     Raises:
@@ -98,14 +101,15 @@ def run(
 
     seed = cfg.EXPERIMENT.SEED or 0
     seed_everything(seed)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)  # what torch does without naming a device is done there too
     computed_in = precision.resolve(cfg.SOLVER.PRECISION, where)
     choose_kernels(computed_in, where)
     dataset = data.load(cfg, seed, where, memory_format=_layout(cfg, distiller_class, models, student_name, kind))
     name = run_name(cfg, options)
-    folder = RunFolder(cfg, name)
     place = store.path(dataset.name, store.TeacherName(student_name, kind or ""), cfg.EXPERIMENT.SEED)
-    if role == "teacher" and not overwrite:
-        resolve.check_place(place, f"{cfg.EXPERIMENT.PROJECT}/{name}")
+    if role == "teacher":
+        _check_place(place, f"{cfg.EXPERIMENT.PROJECT}/{name}", overwrite)
 
     teacher = None
     teacher_told = None
@@ -127,29 +131,66 @@ def run(
         dataset=dataset, host=host, student=student_name, teacher=teacher_told, device=where,
     )  # fmt: skip
 
+    folder = trainer.folder
+    before: dict[str, Any] = {}
+
     def tell(status: str, error: str | None = None) -> None:
         ended = record.now() if status == "finished" else None
+        if ended and before.get("status") == status and before.get("epoch") == len(trainer.history):
+            ended = before.get("finished")  # there was nothing left to train
         told.update(record.progress(trainer.history), status=status, finished=ended, error=error)
-        folder.write_record(told)
+        if not folder.restored:
+            folder.write_record(told)
 
     trainer.on_epoch = lambda: tell("running")
-    try:
-        trainer.train(resume=resume, overwrite=overwrite)
-    except UserError:
-        raise
-    except KeyboardInterrupt:
-        tell("interrupted")
-        raise
-    except Exception as error:
-        tell("failed", f"{type(error).__name__}: {error}")
-        raise
-    tell("finished")
+    with folder.alone():
+        if resume and folder.begun():
+            before = folder.record()
+            _check_same_teacher(before.get("teacher"), teacher_told, folder.path)
+            told["started"] = before.get("started") or told["started"]
+        try:
+            trainer.train(resume=resume, overwrite=overwrite)
+            if role == "teacher":
+                told.update(record.progress(trainer.history))
+                _check_place(place, resolve.run_of(told), overwrite)  # another run may have come first
+                published = resolve.publish(distiller.student, dataset.classes, kind or "", cfg.EXPERIMENT.SEED, told)
+                told["digest"] = checkpoint.digest(published)  # by which its students' records name it
+        except KeyboardInterrupt:
+            tell("interrupted")
+            raise
+        except Exception as error:
+            if trainer.history or not isinstance(error, UserError):
+                with contextlib.suppress(OSError):  # it may be why the run failed
+                    tell("failed", str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+            raise
+        tell("finished")
     if role == "teacher":
-        published = resolve.publish(distiller.student, dataset.classes, kind or "", cfg.EXPERIMENT.SEED, told)
-        told["digest"] = checkpoint.digest(published)  # by which its students' records name it
-        folder.write_record(told)
         print(f"teacher: {published}")
     return told
+
+
+def _check_place(place: Path, run: str, overwrite: bool) -> None:
+    """Refuse to train a teacher that could not be put into the store.
+
+    Raises:
+        UserError: its place is another run's, or cannot be written to.
+    """
+    if not overwrite:
+        resolve.check_place(place, run)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(place.parent, os.W_OK):
+        raise UserError(f"{place.parent}: cannot be written to, and the teacher is to be put there")
+
+
+def _check_same_teacher(before: Any, now: dict[str, Any] | None, folder: Path) -> None:
+    """Refuse to go on with another teacher than a student began with.
+
+    Raises:
+        UserError: its checkpoint is another one.
+    """
+    digest = before.get("digest") if isinstance(before, dict) else None
+    if digest and now and digest != now["digest"]:
+        raise UserError(f"{folder}: cannot be resumed: {now['path']} is no longer the teacher that it began with")
 
 
 def _trainer(host: Host, name: str) -> type[Trainer]:

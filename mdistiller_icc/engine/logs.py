@@ -8,6 +8,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from yacs.config import CfgNode
 
+from mdistiller_icc.engine.run_folder import EVENTS
 from mdistiller_icc.errors import UserError
 
 RULE = "-" * 25
@@ -28,7 +29,7 @@ class Logs:
 
     def __init__(self, folder: Path, cfg: CfgNode) -> None:
         self.worklog = folder / "worklog.txt"
-        self.tensorboard = SummaryWriter(str(folder / "train.events"))
+        self.tensorboard = SummaryWriter(str(folder / EVENTS))
         self.wandb: Any = None
         if cfg.LOG.WANDB:
             try:

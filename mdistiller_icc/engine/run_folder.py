@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+import re
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from yacs.config import CfgNode
 
 from mdistiller_icc.config import pairs, read_yaml
@@ -17,13 +22,35 @@ from mdistiller_icc.errors import UserError
 INCIDENTAL = ("EXPERIMENT.", "LOG.", "DATASET.ROOT", "DATASET.NUM_WORKERS")
 """Keys that say where and how a run is made, not what it is: they neither name it nor bar it from resuming."""
 
+EVENTS = "train.events"
+"""TensorBoard's folder."""
+WRITTEN = (
+    "config.yaml", "latest", "best", "student_*", "epoch_*", "metrics.jsonl", "worklog.txt", "record.json", EVENTS,
+)  # fmt: skip
+"""What a run leaves in its folder."""
+BEFORE = ".before"
+"""The subfolder in which an overwritten run waits until its successor has a checkpoint."""
+LONGEST = 200
+"""Bytes of a folder's name; file systems take 255."""
+
 
 def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
-    """The run's name: ``EXPERIMENT.NAME``, or mdistiller's tag and overrides; then the seed if one is named."""
+    """The run's name: ``EXPERIMENT.NAME``, or mdistiller's tag and overrides; then the seed if one is named.
+
+    What is too long for a file system is cut, and told from others by a digest of the whole.
+
+    Raises:
+        UserError: it would be another folder than the run's own.
+    """
     overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
     seed = [] if cfg.EXPERIMENT.SEED is None else [f"seed:{cfg.EXPERIMENT.SEED}"]
     named = [cfg.EXPERIMENT.NAME] if cfg.EXPERIMENT.NAME else [cfg.EXPERIMENT.TAG, *overrides]
-    return ",".join([*named, *seed]).replace("/", "_").replace(os.sep, "_")
+    name = ",".join([*named, *seed]).replace("/", "_").replace(os.sep, "_")
+    if name in ("", ".", ".."):
+        raise UserError(f"EXPERIMENT.NAME: '{name}' names no folder of its own")
+    if len(name.encode()) > LONGEST:
+        name = f"{name.encode()[:LONGEST].decode(errors='ignore')}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
 
 
 class RunFolder:
@@ -38,30 +65,84 @@ class RunFolder:
         self.cfg = cfg
         self.name = name
         self.path = Path(cfg.LOG.PREFIX) / cfg.EXPERIMENT.PROJECT / name
+        self.restored = False
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Make the folder, and keep other processes from this run.
+
+        Raises:
+            UserError: one is at it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise UserError(f"{self.path}: another process is at this run") from None
+
+    def begun(self) -> bool:
+        """Whether the folder holds a run that has trained an epoch, even if its checkpoint was deleted since."""
+        epochs = self.record().get("epoch")
+        return (self.path / "latest").exists() or (isinstance(epochs, int) and epochs > 0)
 
     def open(self, resume: bool, overwrite: bool) -> bool:
-        """Make the folder ready and say whether there is a run to continue in it.
+        """Make the folder ready and say whether there is a run to continue in it; see `alone`.
+
+        A run that is overwritten stays until `settle`, so that `restore` can bring it back. With both ``resume`` and
+        ``overwrite`` a run is continued where there is one.
 
         Raises:
             UserError: a run is there and neither ``resume`` nor ``overwrite`` was asked for, or it has
-                another configuration than the one to be continued.
+                another configuration than the one to be continued, or no checkpoint any more.
         """
-        latest = self.path / "latest"
-        if latest.exists() and not overwrite:
-            if not resume:
-                raise UserError(
-                    f"{self.path}: holds a run already; --resume continues it, --overwrite starts again, "
-                    "EXPERIMENT.NAME gives the new one another name"
-                )
-            self.check_configuration()
-            return True
         self.path.mkdir(parents=True, exist_ok=True)
-        for left in ("latest", "best", "student_latest", "student_best", "metrics.jsonl", "worklog.txt", "record.json"):
-            (self.path / left).unlink(missing_ok=True)
-        for left in (self.path / "train.events").glob("events.out.*"):
-            left.unlink()
+        self.restore()  # of a process that was killed in between
+        self.restored = False
+        for left in self.path.glob(".*"):  # files it was writing when it was killed
+            if re.fullmatch(r"\..+\.\d+", left.name):
+                left.unlink()
+        begun = self.begun()
+        if begun and not (resume or overwrite):
+            raise UserError(
+                f"{self.path}: holds a run already; --resume continues it, --overwrite starts again, "
+                "EXPERIMENT.NAME gives the new one another name"
+            )
+        if begun and resume:
+            self.check_configuration()
+            if not (self.path / "latest").exists():
+                raise UserError(f"{self.path}: cannot be resumed: its checkpoint, latest, is gone")
+            return True
+        if begun:
+            (self.path / BEFORE).mkdir()
+        for file in self._written():
+            if begun:
+                os.replace(file, self.path / BEFORE / file.name)
+            else:
+                _remove(file)
         self._write("config.yaml", self.cfg.dump())
         return False
+
+    def settle(self) -> None:
+        """The run has a checkpoint: let go of the one it overwrites."""
+        shutil.rmtree(self.path / BEFORE, ignore_errors=True)
+
+    def restore(self) -> None:
+        """Bring back an overwritten run whose successor ended before it had a checkpoint."""
+        before = self.path / BEFORE
+        if not before.is_dir():
+            return
+        if not (self.path / "latest").exists():
+            for file in self._written():
+                _remove(file)
+            for file in before.iterdir():
+                os.replace(file, self.path / file.name)
+            self.restored = True
+        self.settle()
+
+    def _written(self) -> list[Path]:
+        found = [file for name in WRITTEN for file in self.path.glob(name)]
+        return [file for file in found if file.is_file() or file.name == EVENTS]
 
     def check_configuration(self) -> None:
         """Refuse a folder whose run was begun with another configuration.
@@ -70,6 +151,8 @@ class RunFolder:
             UserError: naming the first key that differs.
         """
         before, now = flat(read_yaml(self.path / "config.yaml")), flat(yaml.safe_load(self.cfg.dump()))
+        if not before:
+            raise UserError(f"{self.path / 'config.yaml'}: empty; the run cannot be resumed without its configuration")
         for key in sorted(before.keys() & now.keys()):  # a setting that one of them does not know had its default
             if before[key] != now[key] and not key.startswith(INCIDENTAL):
                 raise UserError(
@@ -94,10 +177,19 @@ class RunFolder:
             history = [json.loads(line) for line in lines]
         except (OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be resumed from: {error}") from None
-        if [line.get("epoch") for line in history] != list(range(1, until + 1)):
+        epochs = [line.get("epoch") if isinstance(line, dict) else None for line in history]
+        if epochs != list(range(1, until + 1)):
             raise UserError(f"{file}: cannot be resumed from: it does not hold epochs 1 to {until}")
         self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
         return history
+
+    def record(self) -> dict[str, Any]:
+        """What ``record.json`` holds; nothing where there is none that can be read."""
+        try:
+            found = json.loads((self.path / "record.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``record.json``."""
@@ -107,6 +199,10 @@ class RunFolder:
         aside = self.path / f".{name}.{os.getpid()}"
         aside.write_text(text, encoding="utf-8")
         os.replace(aside, self.path / name)
+
+
+def _remove(file: Path) -> None:
+    shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

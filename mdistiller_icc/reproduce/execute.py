@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from mdistiller_icc.engine.progress import Progress
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.reproduce.plan import Run
@@ -72,14 +70,14 @@ def execute(run: Run, device: str, progress: Progress) -> Outcome:
     Raises:
         KeyboardInterrupt: it was stopped; the record says so.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return Outcome("failed", f"{run.folder}: {error.strerror}")
     console = run.folder / "console.txt"
     with _teachers_in(run.store), _printing_to(console):
         try:
-            with FileLock(run.folder / ".lock", timeout=0):
-                record = train(run.cfg, run.role, device=device, resume=True, progress=progress)
-        except Timeout:
-            return Outcome("failed", f"{run.folder}: another process is at this run")
+            record = train(run.cfg, run.role, device=device, resume=True, progress=progress)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return Outcome("failed", str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -218,13 +217,14 @@ def state(run: Run) -> State:
         except UserError as error:
             whose = str(error).partition(";")[0]
             raise UserError(f"{whose}; move it away, or give this study a store with MDISTILLER_ICC_TEACHERS") from None
-    if not (run.folder / "latest").exists():
+    folder = RunFolder(run.cfg, run.name)
+    if not folder.begun():
         return State("new")
-    RunFolder(run.cfg, run.name).check_configuration()
+    folder.check_configuration()
+    record = folder.record()
     try:
-        record = json.loads((run.folder / "record.json").read_text(encoding="utf-8"))
         status, epoch, error = record["status"], int(record["epoch"]), record.get("error")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return State("begun")
     published = run.role != "teacher" or ("digest" in record and run.teacher_file.is_file())
     if status == "finished" and epoch == run.cfg.SOLVER.EPOCHS and published:

@@ -32,7 +32,8 @@ def save(content: Any, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save(content, aside)
+        with open(aside, "wb") as file:  # torch's own writer hides why it could not write
+            torch.save(content, file)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

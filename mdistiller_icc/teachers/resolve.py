@@ -79,12 +79,18 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
         return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "", dataset)
     model = build(models, arch, cfg, len(classes))
     content = checkpoint.read(file)
-    meta = content.get("meta", {}) if isinstance(content, dict) else {}
+    meta = _meta(content)
     if meta.get("classes") and tuple(meta["classes"]) != classes:
         raise UserError(f"{file}: was trained on other classes, or on the same in another order, than this {dataset}")
     checkpoint.load_into(model, checkpoint.state_of(content, file), file, arch)
     kind, seed = (meta.get("kind", kind), meta.get("seed")) if meta else (kind, node.TEACHER_SEED)
     return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), meta.get("dataset", dataset))
+
+
+def _meta(content: Any) -> dict[str, Any]:
+    """What a checkpoint says of itself; somebody else's may say anything under that name."""
+    meta = content.get("meta") if isinstance(content, dict) else None
+    return meta if isinstance(meta, dict) else {}
 
 
 def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
@@ -165,7 +171,7 @@ def check_place(file: Path, run: str) -> None:
     """
     if file.is_file():
         content = checkpoint.read(file)
-        other = content.get("meta", {}).get("run") if isinstance(content, dict) else None
+        other = _meta(content).get("run")
         if other != run:
             raise UserError(
                 f"{file}: holds the teacher of {other or 'somebody else'}; --overwrite replaces it, --seed N or "
