@@ -16,12 +16,14 @@ def split_overrides(arguments: Sequence[str] | None = None) -> tuple[list[str], 
 
     >>> split_overrides(["--seeds", "0", "1", "SOLVER.LR", "0.1", "--plan"])
     (['--seeds', '0', '1', '--plan'], ['SOLVER.LR', '0.1'])
+    >>> split_overrides(["--key", "ICC.MARGIN", "ICC.WEIGHT", "-1e-2"])
+    (['--key', 'ICC.MARGIN'], ['ICC.WEIGHT', '-1e-2'])
     """
     own: list[str] = []
     overrides: list[str] = []
     words = iter(sys.argv[1:] if arguments is None else arguments)
     for word in words:
-        if KEY.fullmatch(word):
+        if KEY.fullmatch(word) and own[-1:] != ["--key"]:
             overrides += [word, *islice(words, 1)]
         else:
             own.append(word)
@@ -45,14 +47,20 @@ def training_parser(description: str) -> argparse.ArgumentParser:
 
 def train(description: str, role: str) -> int:
     """Parse the command line, make one run of the given role and print how well it does."""
-    arguments = training_parser(description).parse_intermixed_args()
-    from mdistiller_icc.run import configure, run  # after parsing: importing torch takes a second, --help must not
+    own, overrides = split_overrides()
+    arguments = training_parser(description).parse_intermixed_args(own)
+    options = [*arguments.options, *overrides]
+    # After parsing: importing torch takes a second, --help must not.
+    from mdistiller_icc.engine.run_folder import RunFolder, run_name
+    from mdistiller_icc.run import configure, run
 
-    cfg = configure(arguments.cfg, arguments.options, arguments.seed)
+    cfg = configure(arguments.cfg, options, arguments.seed)
+    folder = RunFolder(cfg, run_name(cfg, options))
+    if arguments.resume and not folder.begun():
+        print(f"{folder.path}: holds no run to go on with; it begins")
     record = run(
-        cfg, role, options=arguments.options, device=arguments.device,
-        resume=arguments.resume, overwrite=arguments.overwrite,
-    )  # fmt: skip
+        cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite
+    )
     top1 = record["top1"]
     shown = {
         "last epoch": top1["last"],
@@ -62,5 +70,5 @@ def train(description: str, role: str) -> int:
     }
     figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
     print(f"test top-1: {figures}")
-    print(f"run: {cfg.LOG.PREFIX}/{record['project']}/{record['name']}")
+    print(f"run: {folder.path}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def load_config(schema: CfgNode, path: str | Path | None, options: Sequence[str]
         merge(cfg, read_yaml(path), str(path))
     for key, value in pairs(options):
         nested: Any = _literal(value)
+        if isinstance(nested, (int, float)) and isinstance(_default(schema, key), str):
+            nested = value  # a name such as 2024_11_21 or 1e5 stays what it is
         for part in reversed(key.split(".")):
             nested = {part: nested}
         merge(cfg, nested, "command line")
@@ -112,6 +115,14 @@ def pairs(options: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(options[::2], options[1::2], strict=True))
 
 
+def _default(schema: CfgNode, key: str) -> Any:
+    """What stands at a dotted key; None where nothing does."""
+    found: Any = schema
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, CfgNode) else None
+    return found
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -149,9 +160,11 @@ def _as_type_of(default: Any, value: Any, source: str, name: str) -> Any:
     wanted = type(default)
     if wanted is float and not isinstance(value, bool):
         try:
-            return float(value)
+            number = float(value)
         except (TypeError, ValueError):
-            pass
+            number = math.nan
+        if math.isfinite(number):
+            return number
     elif wanted in (list, tuple) and isinstance(value, (list, tuple)):
         return wanted(value)
     elif wanted is str and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,11 +19,12 @@ from mdistiller_icc.engine import precision, record
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
-from mdistiller_icc.engine.run_folder import run_name
+from mdistiller_icc.engine.run_folder import flat, run_name
 from mdistiller_icc.engine.schedule import learning_rate
-from mdistiller_icc.engine.trainer import Trainer, seed_everything, trainer_dict
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.engine.trainer import OPTIMIZERS, Trainer, seed_everything, trainer_dict
+from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
+from mdistiller_icc.icc.recipe import check as check_recipe
 from mdistiller_icc.plugin import register
 from mdistiller_icc.teachers import checkpoint, resolve, store
 
@@ -53,6 +54,8 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("holds no values")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
@@ -85,14 +88,8 @@ def run(
     Raises:
         UserError: a mistake in the configuration, a missing data set or teacher, a folder that is taken.
     """
-    host = register().host
     where = resolve_device(device)
-    distiller_class = lookup(host.distiller_dict, cfg.DISTILLER.TYPE, "DISTILLER.TYPE", "distiller")
-    trainer_class = _trainer(host, cfg.SOLVER.TRAINER)
-    models = host.models(cfg.DATASET.TYPE)
-    student_name = resolve.architecture(models, cfg.DISTILLER.STUDENT, "DISTILLER.STUDENT", cfg.DATASET.TYPE)
-    _check_solver(cfg)
-    kind = store.KINDS.get(cfg.DISTILLER.TYPE)
+    host, distiller_class, trainer_class, models, student_name, kind = check(cfg)
     if role == "teacher" and kind is None:
         raise UserError(
             f"DISTILLER.TYPE {cfg.DISTILLER.TYPE} trains students (tools/train.py); "
@@ -213,11 +210,62 @@ def _layout(
     return precision.memory_format(cfg.SOLVER.CHANNELS_LAST, distiller_class, *factories)
 
 
+class Named(NamedTuple):
+    """What a configuration names, found in the host's registries; ``kind`` is that of the teacher it may train."""
+
+    host: Host
+    distiller: Any
+    trainer: type[Trainer]
+    models: dict[str, Any]
+    student: str
+    kind: str | None
+
+
+def check(cfg: CfgNode) -> Named:
+    """Find what ``cfg`` names and look at its numbers, without data, teachers or a network.
+
+    Raises:
+        UserError: a name is unknown, or a number out of range.
+    """
+    host = register().host
+    distiller = lookup(host.distiller_dict, cfg.DISTILLER.TYPE, "DISTILLER.TYPE", "distiller")
+    trainer = _trainer(host, cfg.SOLVER.TRAINER)
+    models = host.models(cfg.DATASET.TYPE)
+    student = resolve.architecture(models, cfg.DISTILLER.STUDENT, "DISTILLER.STUDENT", cfg.DATASET.TYPE)
+    kind = store.KINDS.get(cfg.DISTILLER.TYPE)
+    if kind is None:
+        resolve.architecture(models, cfg.DISTILLER.TEACHER, "DISTILLER.TEACHER", cfg.DATASET.TYPE)
+    _check_solver(cfg)
+    node = cfg.get(cfg.DISTILLER.TYPE)
+    if cfg.DISTILLER.TYPE == "ICC":
+        check_recipe(node)
+    for key, value in flat(node or {}, f"{cfg.DISTILLER.TYPE}.").items():
+        if key.rpartition(".")[2] in ("T", "TEMPERATURE") and value <= 0:
+            raise UserError(f"{key} must be above 0, not {value}")
+    return Named(host, distiller, trainer, models, student, kind)
+
+
 def _check_solver(cfg: CfgNode) -> None:
-    for key in ("EPOCHS", "BATCH_SIZE", "EVAL_EVERY"):
-        if cfg.SOLVER[key] < 1:
-            raise UserError(f"SOLVER.{key} must be at least 1, not {cfg.SOLVER[key]}")
-    learning_rate(1, cfg.SOLVER)
+    solver = cfg.SOLVER
+    for least, node, keys in (
+        (1, "SOLVER", ("EPOCHS", "BATCH_SIZE", "EVAL_EVERY")),
+        (1, "LOG", ("SAVE_CHECKPOINT_FREQ",)),
+        (0, "SOLVER", ("LR", "MOMENTUM", "WEIGHT_DECAY")),
+    ):
+        for key in keys:
+            if cfg[node][key] < least:
+                raise UserError(f"{node}.{key} must be at least {least}, not {cfg[node][key]}")
+    if solver.TRAINER in record.DOT_TRAINERS and abs(solver.DOT.DELTA) > solver.MOMENTUM:
+        raise UserError(f"SOLVER.DOT.DELTA must be at most SOLVER.MOMENTUM {solver.MOMENTUM}, not {solver.DOT.DELTA}")
+    if not all(type(stage) is int for stage in solver.LR_DECAY_STAGES):
+        raise UserError(f"SOLVER.LR_DECAY_STAGES wants whole numbers, got {list(solver.LR_DECAY_STAGES)}")
+    if (cfg.EXPERIMENT.SEED or 0) >= 2**63:
+        raise UserError(f"EXPERIMENT.SEED must be below 2**63, not {cfg.EXPERIMENT.SEED}")
+    if solver.TYPE not in OPTIMIZERS:
+        known = ", ".join(OPTIMIZERS)
+        raise UserError(f"SOLVER.TYPE is one of {known}, not '{solver.TYPE}'{nearest(solver.TYPE, OPTIMIZERS)}")
+    precision.resolve(solver.PRECISION, torch.device("cpu"))
+    learning_rate(1, solver)
 
 
 def _distiller(

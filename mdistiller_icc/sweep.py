@@ -35,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own_words, options = split_overrides(arguments)
     given = parser().parse_args(own_words)
     pairs(options)
+    given.values, given.seeds = list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
     from mdistiller_icc.geometry.theory import fit_inverse, picture, rank_correlation
+    from mdistiller_icc.run import check, configure
+
+    for value in given.values:  # before the first of them is trained
+        check(configure(given.cfg, [*options, *_setting(given.key, value)]))
 
     out = Path(given.out)
     objectives = {"cross-entropy": ["ICC.THEORY", "False"]} | (

@@ -23,9 +23,10 @@ from mdistiller_icc.engine.progress import Bar, Progress
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.epoch_means import EpochMeans
-from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.teachers import checkpoint
 
+OPTIMIZERS = ("SGD", "AdamW")
 BATCH = ("image", "target", "index", "contrastive_index")
 
 
@@ -90,8 +91,7 @@ class Trainer:
             )
         if solver.TYPE == "AdamW":
             return torch.optim.AdamW(parameters, lr=solver.LR, weight_decay=solver.WEIGHT_DECAY, fused=fused)
-        known = ("SGD", "AdamW")
-        raise UserError(f"SOLVER.TYPE is one of {', '.join(known)}, not '{solver.TYPE}'{nearest(solver.TYPE, known)}")
+        raise ValueError(f"SOLVER.TYPE {solver.TYPE} is none of {OPTIMIZERS}")
 
     def train(self, resume: bool = False, overwrite: bool = False) -> list[dict[str, Any]]:
         """Train to the last epoch and return the metrics of every epoch.

@@ -16,7 +16,7 @@ from mdistiller_icc.config import load_config, merge, pairs
 from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, run_name
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.reproduce.table import SHIPPED, Kind, Pair, Settings, Table
-from mdistiller_icc.run import configure
+from mdistiller_icc.run import check, configure
 from mdistiller_icc.teachers import resolve, store
 
 RECIPES = {kind: recipe for recipe, kind in store.KINDS.items()}
@@ -143,6 +143,8 @@ class _Planner:
         run = Run(run_name(cfg), role, cfg, where, needs)
         if self.planned.setdefault(run.name, run).cfg != cfg:
             raise UserError(f"{self.table.source}: two runs with different settings are called {run.name}")
+        if self.planned[run.name] is run:
+            check(cfg)  # before the first of them is trained
         return self.planned[run.name]
 
     def _configure(self, settings: Sequence[Settings]) -> CfgNode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any
@@ -23,7 +24,7 @@ def freeze(tree: dict[str, Any]) -> Settings:
         if isinstance(value, dict):
             leaves += [(f"{key}.{below}", leaf) for below, leaf in freeze(value)]
         else:
-            leaves.append((key, _hashable(value) if isinstance(value, list) else value))
+            leaves.append((key, _hashable(value)))
     leaves.sort(key=itemgetter(0))
     return tuple(leaves)
 
@@ -102,4 +103,6 @@ def _phrase(key: str, table: dict[str, Any]) -> str:
 def _hashable(value: Any) -> Any:
     if isinstance(value, dict):
         return freeze(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # which equals itself, and has a place in JSON
     return tuple(map(_hashable, value)) if isinstance(value, list) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 from pathlib import Path
@@ -32,8 +33,9 @@ def save(content: Any, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(aside, "wb") as file:  # torch's own writer hides why it could not write
-            torch.save(content, file)
+        written = io.BytesIO()  # torch's own writer hides why a disk does not take it
+        torch.save(content, written)
+        aside.write_bytes(written.getbuffer())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

@@ -131,6 +131,46 @@ def test_a_step_that_fails_when_it_runs_is_taken_again_as_it_is(part, after):
     assert compiled.progress.lines == [f"SOLVER.COMPILE: goes on without (RuntimeError: no {part} here)"]
 
 
+def test_an_epoch_that_changes_nothing_more_is_no_new_number_to_compiled_code():
+    from mdistiller_icc.engine.compiled import Compiled
+
+    seen = []
+
+    class Method(torch.nn.Module):
+        settled = 3
+
+        def forward(self, epoch):
+            seen.append(epoch)
+
+    compiled = Compiled(Method(), torch.device("cpu"))
+    compiled._compiled = compiled.part
+    for epoch in (1, 3, 4, 99):
+        compiled(epoch=epoch)
+    assert seen == [1, 3, 3, 3]
+    cfg = configure(None, [*RUN, "DISTILLER.TYPE", "DKD", "DKD.WARMUP", "20", "ICC.WARMUP", "2"])
+    host = register(verbose=False).host
+    networks = [host.cifar_model_dict["resnet8"][0](num_classes=10) for _ in range(2)]
+    assert host.distiller_dict["DKD"](*networks, cfg).settled == 20
+    assert host.distiller_dict["ICC"](networks[0], None, cfg).settled == 3
+
+
+def test_training_goes_through_a_wrapper_and_checkpoints_do_not():
+    class Wrapper(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module, self.calls = module, 0
+
+        def forward(self, **inputs):
+            self.calls += 1
+            return self.module(**inputs)
+
+    plain, batches = trainer()
+    wrapper = Wrapper(plain.distiller)
+    made = Trainer("wrapped", wrapper, plain.train_loader, [], plain.cfg, progress=Notes())
+    made.step(batches[0], 1)
+    assert wrapper.calls == 1 and made.distiller is plain.distiller
+
+
 def test_an_error_of_the_method_itself_is_raised():
     compiled, batches = trainer("SOLVER.COMPILE", "True")
     compiled.training_pass._compiled = compiled.distiller.forward

@@ -77,3 +77,11 @@ def test_second_views_come_in_few_numbers():
     assert {count % 4 for count in eager[1]} != {0}, "else nothing is shown"
     assert {count % 4 for count in compiled[1]} == {0}
     assert all(more - some in range(4) for some, more in zip(eager[1][:1], compiled[1][:1], strict=True))
+
+
+def test_what_waits_for_second_views_is_handed_to_the_graph_and_not_read_from_the_module():
+    """Of a module's own tensors compiled code believes that they stay where they are, else a graph is captured anew."""
+    backend = train([], compiled=True)[3]
+    inputs = [node.name for graph in backend.graphs for node in graph.graph.nodes if node.op == "placeholder"]
+    assert any("waiting" in name for name in inputs)
+    assert not [name for name in inputs if "modules_positive" in name], "where the module's own are named after it"

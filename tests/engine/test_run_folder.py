@@ -1,0 +1,207 @@
+"""What may happen to a finished run: as long as nobody asks for it, nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from filelock import FileLock
+
+from mdistiller_icc.command_line import train
+from mdistiller_icc.engine.progress import Silent
+from mdistiller_icc.engine.run_folder import LONGEST, run_name
+from mdistiller_icc.errors import UserError, exit_status
+from mdistiller_icc.run import configure, run
+
+RUN = [
+    "DATASET.TYPE", "digits", "DATASET.FRACTION", "0.05", "DISTILLER.TYPE", "NONE", "DISTILLER.STUDENT", "resnet8",
+    "SOLVER.EPOCHS", "2", "LOG.SAVE_CHECKPOINT_FREQ", "1",
+]  # fmt: skip
+
+
+class Stopping(Silent):
+    """A progress that does something after an epoch."""
+
+    def __init__(self, after, do):
+        self.after, self.do = after, do
+
+    def epoch(self, metrics):
+        if metrics["epoch"] == self.after:
+            self.do()
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Make a run in an empty folder: ``made("KEY", "VALUE", …, resume=True)``; returns its record."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MDISTILLER_ICC_HOST", "builtin")
+
+    def make(*options, name="run", role="student", progress=None, **asked):
+        cfg = configure(None, [*RUN, "EXPERIMENT.NAME", name, *map(str, options)])
+        return run(cfg, role, device="cpu", progress=progress or Silent(), **asked)
+
+    make.folder = tmp_path / "output/distill/run"
+    return make
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_whose_checkpoint_was_deleted_is_still_a_run(made):
+    made()
+    (made.folder / "latest").unlink()
+    before = files(made.folder)
+    with pytest.raises(UserError, match="holds a run already"):
+        made("SOLVER.LR", 0.01)
+    with pytest.raises(UserError, match="its checkpoint, latest, is gone"):
+        made(resume=True)
+    assert files(made.folder) == before
+
+
+def test_an_overwrite_that_fails_brings_the_run_back(made, monkeypatch):
+    made()
+    before = files(made.folder)
+    with pytest.raises(UserError, match="has no loss_kd"):  # found out in the first step
+        made("SOLVER.TRAINER", "dot", overwrite=True)
+    assert files(made.folder) == before
+
+    def failing(*_):
+        raise RuntimeError("no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mdistiller_icc.engine.trainer.Trainer.save", failing)  # after the first epoch
+        with pytest.raises(RuntimeError, match="no space"):
+            made(overwrite=True)
+    assert files(made.folder) == before
+
+
+def test_an_overwritten_run_goes_when_its_successor_has_a_checkpoint(made):
+    made()
+    with pytest.raises(KeyboardInterrupt):
+        made(overwrite=True, progress=Stopping(1, interrupt))
+    assert json.loads((made.folder / "record.json").read_text())["status"] == "interrupted"
+    assert len((made.folder / "metrics.jsonl").read_text().splitlines()) == 1
+    assert not (made.folder / ".before").exists() and not (made.folder / "epoch_2").exists()
+
+
+def test_a_process_killed_while_it_overwrites_gives_the_run_back_to_the_next(made):
+    made()
+    before = files(made.folder)
+    (made.folder / ".before").mkdir()
+    for path in list(made.folder.iterdir()):
+        if path.name not in (".before", ".lock"):
+            path.rename(made.folder / ".before" / path.name)
+    (made.folder / "config.yaml").write_text("begun: anew")
+    (made.folder / ".latest.123").write_bytes(b"half")
+    with pytest.raises(UserError, match="holds a run already"):
+        made()
+    assert files(made.folder) == before
+
+
+def test_one_process_at_a_time(made):
+    made()
+    before = files(made.folder)
+    with FileLock(made.folder / ".lock"), pytest.raises(UserError, match="run: another process is at this run"):
+        made(overwrite=True)
+    assert files(made.folder) == before
+
+
+def test_with_both_words_a_run_is_continued(made):
+    with pytest.raises(KeyboardInterrupt):
+        made(progress=Stopping(1, interrupt))
+    begun = json.loads((made.folder / "record.json").read_text())["started"]
+    first = (made.folder / "metrics.jsonl").read_text()
+    record = made(resume=True, overwrite=True)
+    assert (made.folder / "metrics.jsonl").read_text().startswith(first) and record["epoch"] == 2
+    assert record["started"] == begun
+    assert made(resume=True)["finished"] == record["finished"]  # there was nothing left to train
+
+
+def test_a_student_goes_on_with_its_own_teacher_alone(made):
+    teacher = ["SOLVER.EPOCHS", 12, "DATASET.FRACTION", 0.5]
+    made(*teacher, role="teacher", name="teacher")
+    student = ["DISTILLER.TYPE", "KD", "DISTILLER.TEACHER", "resnet8_vanilla"]
+    with pytest.raises(KeyboardInterrupt):
+        made(*student, progress=Stopping(1, interrupt))
+    made(*teacher, "SOLVER.LR", 0.04, role="teacher", name="teacher", overwrite=True)
+    with pytest.raises(UserError, match="resnet8_vanilla.pth is no longer the teacher that it began with"):
+        made(*student, resume=True)
+
+
+def test_of_two_teachers_trained_at_once_the_later_does_not_replace_the_first(made, tmp_path):
+    def other():
+        made(name="other", role="teacher")
+
+    with pytest.raises(UserError, match="holds the teacher of distill/other"):
+        made(role="teacher", progress=Stopping(1, other))
+    record = json.loads((made.folder / "record.json").read_text())
+    assert record["status"] == "failed" and (made.folder / "student_latest").is_file()
+    stored = torch.load(tmp_path / "teachers/digits/resnet8_vanilla.pth", weights_only=True)
+    assert stored["meta"]["run"] == "distill/other"
+    made(role="teacher", resume=True, overwrite=True)  # trains nothing more
+
+
+def test_names_that_are_no_folders_or_too_long():
+    for name in (".", ".."):
+        with pytest.raises(UserError, match="names no folder"):
+            run_name(configure(None, ["EXPERIMENT.NAME", name]))
+    names = {run_name(configure(None, ["EXPERIMENT.NAME", "ä" * 300 + end])) for end in "ab"}
+    assert len(names) == 2 and all(LONGEST < len(name.encode()) < 255 for name in names)
+
+
+@pytest.mark.parametrize("name", ["2024_11_21", "8885e2", "1.50", "1e5"])
+def test_a_name_that_looks_like_a_number_stays_what_it_is(name):
+    assert run_name(configure(None, ["EXPERIMENT.NAME", name])) == name
+
+
+def told(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr("sys.argv", ["tools/train.py", *RUN, *map(str, arguments)])
+    status = exit_status(lambda: train("", role="student"))
+    return status, capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_to_is_told_in_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    status, stderr = told(monkeypatch, capsys, "LOG.PREFIX", "file", "EXPERIMENT.NAME", "run")
+    assert (status, stderr) == (2, "error: file/distill/run: Not a directory\n")
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+def test_a_full_disk_and_a_reader_that_has_gone(command, tmp_path):
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    tool = Path(__file__).parents[2] / "tools/train.py"
+    line = f"{sys.executable} {tool} {' '.join(RUN)}"
+    full = subprocess.run(["sh", "-c", f"ulimit -f 100; {line}"], cwd=tmp_path, capture_output=True, text=True)
+    assert full.returncode == 2 and full.stderr.count("error: ") == 1 and "File too large" in full.stderr, full.stderr
+    assert "Traceback" not in full.stderr
+    gone = subprocess.run(["sh", "-c", f"{line} --overwrite | true"], cwd=tmp_path, capture_output=True, text=True)
+    assert "Traceback" not in gone.stderr
+
+
+@pytest.mark.parametrize("options, message", [
+    (["SOLVER.LR", "nan"], "SOLVER.LR wants a number, got 'nan'"),
+    (["SOLVER.LR", "-1e-2"], "SOLVER.LR must be at least 0, not -0.01"),
+    (["LOG.SAVE_CHECKPOINT_FREQ", "0"], "LOG.SAVE_CHECKPOINT_FREQ must be at least 1, not 0"),
+    (["SOLVER.TRAINER", "dot", "SOLVER.DOT.DELTA", "2"], "SOLVER.DOT.DELTA must be at most SOLVER.MOMENTUM 0.9"),
+    (["SOLVER.LR_DECAY_STAGES", "[1,'x']"], "SOLVER.LR_DECAY_STAGES wants whole numbers, got [1, 'x']"),
+    (["DISTILLER.TYPE", "KD", "KD.TEMPERATURE", "0"], "KD.TEMPERATURE must be above 0, not 0.0"),
+    (["DISTILLER.TYPE", "DKD", "DKD.T", "0"], "DKD.T must be above 0, not 0.0"),
+    (["EXPERIMENT.SEED", str(2**64)], "EXPERIMENT.SEED must be below 2**63"),
+    (["--device", "meta"], "--device meta: holds no values"),
+])  # fmt: skip
+def test_numbers_out_of_range_are_told_before_anything_is_done(monkeypatch, capsys, tmp_path, options, message):
+    monkeypatch.chdir(tmp_path)
+    status, stderr = told(monkeypatch, capsys, *options)
+    assert status == 2 and message in stderr and stderr.count("\n") == 1
+    assert not (tmp_path / "output").exists()
