@@ -145,6 +145,9 @@ def run(
             before = folder.record()
             _check_same_teacher(before.get("teacher"), teacher_told, folder.path)
             told["started"] = before.get("started") or told["started"]
+            # What `auto` was where the run began, it stays elsewhere.
+            trainer.precision = before.get("protocol", {}).get("precision", computed_in)
+            told["protocol"]["precision"] = trainer.precision
         try:
             trainer.train(resume=resume, overwrite=overwrite)
             if role == "teacher":

@@ -124,6 +124,23 @@ def test_with_both_words_a_run_is_continued(made):
     assert made(resume=True)["finished"] == record["finished"]  # there was nothing left to train
 
 
+def test_a_run_keeps_the_precision_it_began_in(made, monkeypatch):
+    options = ["SOLVER.PRECISION", "auto"]
+    for begun_in, here in (("fp32", "bf16"), ("bf16", "fp32")):
+        for place, how in (
+            (begun_in, {"progress": Stopping(1, interrupt), "overwrite": True}),
+            (here, {"resume": True}),
+        ):
+            monkeypatch.setattr(
+                "mdistiller_icc.engine.precision._cpu_multiplies_bf16", lambda place=place: place == "bf16"
+            )
+            try:
+                record = made(*options, **how)
+            except KeyboardInterrupt:
+                continue
+        assert record["protocol"]["precision"] == begun_in
+
+
 def test_a_student_goes_on_with_its_own_teacher_alone(made):
     teacher = ["SOLVER.EPOCHS", 12, "DATASET.FRACTION", 0.5]
     made(*teacher, role="teacher", name="teacher")
