@@ -147,6 +147,27 @@ def test_two_meanings_of_one_name_are_refused():
         plan(table(pairs=pairs))
 
 
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"methods": {"KDD": {}}}, "no distiller 'KDD' (did you mean 'KD'?)"),
+        ({"pairs": [Pair("resnet14", "resnet88", {}, {})]}, "DISTILLER.STUDENT: no network 'resnet88'"),
+        ({"pairs": [Pair("resnet15", "resnet8", {}, {})]}, "no network 'resnet15' for digits (did you mean"),
+        ({"teachers": {"icc": Kind({"ICC": {"MARGIN": 3.0}}, {})}}, "ICC.MARGIN must be between -1 and 1, not 3.0"),
+        ({"settings": {"SOLVER": {"TRAINER": "bas"}}}, "SOLVER.TRAINER: no trainer 'bas'"),
+        (
+            {"settings": {"SOLVER": {"TYPE": "sgd"}}},
+            "SOLVER.TYPE is one of SGD, AdamW, not 'sgd' (did you mean 'SGD'?)",
+        ),
+        ({"settings": {"SOLVER": {"SCHEDULE": "cosin"}}}, "did you mean 'cosine'?"),
+    ],
+)
+def test_mistakes_are_told_before_the_first_run_begins(changed, message):
+    with pytest.raises(UserError) as told:
+        plan(table(**changed))
+    assert message in str(told.value)
+
+
 def test_a_short_schedule_has_the_shape_of_the_full_one():
     cfg = configure(None, ["DKD.WARMUP", "20", "SOLVER.EPOCHS", "240"])
     short = cfg.clone()
