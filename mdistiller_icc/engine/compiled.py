@@ -26,7 +26,9 @@ class Compiled:
         self.distiller = getattr(part, "module", part)
         self._folded = False
         torch._dynamo.reset()  # of an earlier run in this process
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, self.RECOMPILES)
+        config = torch._dynamo.config
+        limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
+        setattr(config, limit, max(getattr(config, limit), self.RECOMPILES))
         self._compiled = torch.compile(part, mode="reduce-overhead" if device.type == "cuda" else None)
 
     def __call__(self, **inputs: Any) -> Any:
