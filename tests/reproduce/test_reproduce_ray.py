@@ -125,14 +125,14 @@ def test_a_failed_run_is_told_and_its_students_are_skipped_on_a_running_cluster(
     )  # fmt: skip
     address = next(line.strip() for line in cluster.stdout if line.strip()[-1:].isdecimal())
     try:
-        kinds = {"vanilla": None, "icc": {"ICC": {"MARGIN": 3.0}}}
+        kinds = {"vanilla": None, "icc": {"ICC": {"FEATURE": "feats.9"}}}
         process = start(tmp_path, "--engine", "ray", "--address", address, "SOLVER.EPOCHS", "3", teachers=kinds)
         told = process.communicate()[1]
     finally:
         cluster.communicate("\n")
     assert process.returncode == 1, told
     assert "2 of 4 runs finished; 1 failed; 1 skipped" in told, told
-    assert "failed: resnet8_icc,SOLVER.EPOCHS:3,seed:0: ICC.MARGIN must be between -1 and 1" in told
+    assert "failed: resnet8_icc,SOLVER.EPOCHS:3,seed:0: " in told and "no feature 'feats.9'" in told
 
 
 @pytest.mark.skipif(INSTALLED, reason="Ray is installed")
