@@ -29,7 +29,9 @@ WRITTEN = (
 )  # fmt: skip
 """What a run leaves in its folder."""
 BEFORE = ".before"
-"""The subfolder in which an overwritten run waits until its successor has a checkpoint."""
+"""The subfolder in which an overwritten run waits, whole, until its successor has a checkpoint."""
+MOVING = ".moving"
+"""The same while files are moved into it or out of it: whatever is in it belongs back, however far that came."""
 LONGEST = 200
 """Bytes of a folder's name; file systems take 255."""
 
@@ -114,12 +116,12 @@ class RunFolder:
                 raise UserError(f"{self.path}: cannot be resumed: its checkpoint, latest, is gone")
             return True
         if begun:
-            (self.path / BEFORE).mkdir()
-        for file in self._written():
-            if begun:
-                os.replace(file, self.path / BEFORE / file.name)
-            else:
-                _remove(file)
+            (self.path / MOVING).mkdir()
+            for file in self._written():
+                os.replace(file, self.path / MOVING / file.name)
+            (self.path / MOVING).rename(self.path / BEFORE)
+        else:
+            self._clear()
         self._write("config.yaml", self.cfg.dump())
         return False
 
@@ -129,16 +131,20 @@ class RunFolder:
 
     def restore(self) -> None:
         """Bring back an overwritten run whose successor ended before it had a checkpoint."""
-        before = self.path / BEFORE
-        if not before.is_dir():
-            return
-        if not (self.path / "latest").exists():
-            for file in self._written():
-                _remove(file)
-            for file in before.iterdir():
-                os.replace(file, self.path / file.name)
-            self.restored = True
+        before, moving = self.path / BEFORE, self.path / MOVING
+        if before.is_dir() and not (self.path / "latest").exists():
+            self._clear()
+            before.rename(moving)
         self.settle()
+        if moving.is_dir():
+            for file in moving.iterdir():
+                os.replace(file, self.path / file.name)
+            moving.rmdir()
+            self.restored = True
+
+    def _clear(self) -> None:
+        for file in self._written():
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
 
     def _written(self) -> list[Path]:
         found = [file for name in WRITTEN for file in self.path.glob(name)]
@@ -199,10 +205,6 @@ class RunFolder:
         aside = self.path / f".{name}.{os.getpid()}"
         aside.write_text(text, encoding="utf-8")
         os.replace(aside, self.path / name)
-
-
-def _remove(file: Path) -> None:
-    shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -91,14 +91,18 @@ def test_an_overwritten_run_goes_when_its_successor_has_a_checkpoint(made):
     assert not (made.folder / ".before").exists() and not (made.folder / "epoch_2").exists()
 
 
-def test_a_process_killed_while_it_overwrites_gives_the_run_back_to_the_next(made):
+@pytest.mark.parametrize("moved", [0, 1, 3, None])
+def test_a_process_killed_while_it_overwrites_gives_the_run_back_to_the_next(made, moved):
+    """Killed after so many files had been moved aside, or while the new run was in its first epoch."""
     made()
     before = files(made.folder)
-    (made.folder / ".before").mkdir()
-    for path in list(made.folder.iterdir()):
-        if path.name not in (".before", ".lock"):
-            path.rename(made.folder / ".before" / path.name)
-    (made.folder / "config.yaml").write_text("begun: anew")
+    paths = sorted(path for path in made.folder.iterdir() if path.name != ".lock")
+    aside = made.folder / (".before" if moved is None else ".moving")
+    aside.mkdir()
+    for path in paths[:moved]:
+        path.rename(aside / path.name)
+    if moved is None:
+        (made.folder / "config.yaml").write_text("begun: anew")
     (made.folder / ".latest.123").write_bytes(b"half")
     with pytest.raises(UserError, match="holds a run already"):
         made()
