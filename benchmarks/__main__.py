@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -45,28 +46,23 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Measure what the command line names and print it."""
     given = parser().parse_intermixed_args()
-    threads = 1 if given.what in ("loader", "crd") else given.threads or os.cpu_count() or 1
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is imported, here and in the processes of `engine`
+    if threads := 1 if given.what in ("loader", "crd") else given.threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # torch's, here and in the processes of `engine`
     os.environ["MDISTILLER_ICC_HOST"] = "builtin"
+    rounds = given.rounds or ROUNDS[given.what]
+    options = ["DATASET.ROOT", str(Path(given.root).resolve()), "SOLVER.PRECISION", "auto", *given.options]
+    measure = importlib.import_module(f"benchmarks.{given.what}").measure
+    result: dict[str, Any] = {
+        "engine": lambda: measure(given.pair, rounds, given.seconds, options),
+        "overhead": lambda: measure(given.student, given.checkpoint, rounds, options),
+        "loader": lambda: measure(rounds, options),
+        "crd": lambda: measure(rounds),
+    }[given.what]()
     import torch
     import yaml  # type: ignore[import-untyped]
 
-    from benchmarks import crd, engine, loader, overhead
-
-    torch.set_num_threads(threads)
-    rounds = given.rounds or ROUNDS[given.what]
-    options = ["DATASET.ROOT", str(Path(given.root).resolve()), "SOLVER.PRECISION", "auto", *given.options]
-    result: dict[str, Any]
-    if given.what == "engine":
-        result = engine.measure(given.pair, rounds, given.seconds, threads, options)
-    elif given.what == "overhead":
-        result = overhead.measure(given.student, given.checkpoint, rounds, options)
-    elif given.what == "loader":
-        result = loader.measure(rounds, options)
-    else:
-        result = crd.measure(rounds)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
-    machine = {"device": device, "threads": threads, "torch": str(torch.__version__)}
+    machine = {"device": device, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
     told = {"what": given.what, "options": given.options, "machine": machine, "result": result}
     print(yaml.safe_dump(told, sort_keys=False, default_flow_style=None, width=120), end="")
     if given.json:

@@ -22,7 +22,7 @@ PAIRS = {  # method, student, teacher; plain training does not ask its teacher
 }
 
 
-def measure(name: str, rounds: int, seconds: float, threads: int, options: list[str]) -> dict[str, Any]:
+def measure(name: str, rounds: int, seconds: float, options: list[str]) -> dict[str, Any]:
     """Measure both sides of a pair in turn; without mdistiller, ours alone.
 
     Each side trains for some ``seconds``, as often as there are ``rounds``; ``options`` are our side's.
@@ -37,7 +37,7 @@ def measure(name: str, rounds: int, seconds: float, threads: int, options: list[
         raise UserError(f"MDISTILLER_ROOT: {root} holds no mdistiller/engine")
     both = root or importlib.util.find_spec("mdistiller")
     measured: dict[str, list[dict[str, float]]] = {"theirs": [], "ours": []} if both else {"ours": []}
-    task = {"pair": PAIRS[name], "seconds": seconds, "threads": threads, "options": options}
+    task = {"pair": PAIRS[name], "seconds": seconds, "options": options}
     for number in range(rounds):
         # Each side goes first as often as the other.
         for side in list(measured)[:: 1 if number % 2 == 0 else -1]:

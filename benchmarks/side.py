@@ -74,7 +74,6 @@ def theirs(pair: tuple[str, str, str], seconds: float) -> Timed:
 def main() -> None:
     """Do what the command line's JSON says; the last line printed says how fast it was."""
     task = json.loads(sys.argv[1])
-    torch.set_num_threads(task["threads"])
     os.chdir(tempfile.mkdtemp())
     pair, seconds = task["pair"], task["seconds"]
     train = ours(pair, seconds, task["options"]) if task["side"] == "ours" else theirs(pair, seconds)

@@ -69,7 +69,7 @@ def test_negatives(benchmarks, tmp_path):
     [
         (["engine", "--pair", "dkdd"], "did you mean 'dkd'"),
         (["engine"], "MDISTILLER_ROOT"),
-        (["overhead", "--student", "resnet21", *DIGITS], "did you mean 'resnet20'"),
+        (["overhead", "--student", "resnet200", *DIGITS], "did you mean 'resnet20'"),
         (["overhead", "--student", "resnet8", "--checkpoint", "nowhere.pth", *DIGITS], "nowhere.pth"),
     ],
 )
