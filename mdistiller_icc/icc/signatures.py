@@ -23,7 +23,8 @@ class Signatures:
 
     (1) mode collapse, (2) convergence stall, (3) inter-class erosion, (4) queues too large for their use: named
     by a report on the paper [C]; (5) runaway features: ours [R], as dot products of features have no bound. How each
-    is measured here is our reading [R]. Each is told once, when it begins, and again if it comes back; training goes on.
+    is measured here is our reading [R]. Each is told once, when it begins, and again if it comes back; training
+    goes on.
 
     Args:
         num_classes: C, for the loss of pure guessing, log C.
