@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import classifier_name
+from mdistiller_icc.data import data_set
 from mdistiller_icc.distiller import Distiller
 from mdistiller_icc.epoch_means import EpochMeans
 from mdistiller_icc.errors import UserError, nearest
@@ -34,7 +35,7 @@ from mdistiller_icc.losses.intra_class import (
     unit,
 )
 from mdistiller_icc.losses.precision import HALF_TYPES, widened
-from mdistiller_icc.probe import IMAGE_SIZE, probe
+from mdistiller_icc.probe import probe
 
 # In fixed mode the gradients' share is only watched: a sample of the steps is enough.
 NORMS_EVERY = 16
@@ -65,7 +66,7 @@ class ICC(Distiller):
     def __init__(self, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode) -> None:
         super().__init__(student)
         node = check(cfg.ICC)
-        logits, features = probe(student, IMAGE_SIZE[cfg.DATASET.TYPE])
+        logits, features = probe(student, data_set(cfg.DATASET.TYPE).image_size)
         dim = select(logits, features, node.FEATURE).shape[1]
         self.feature_name = node.FEATURE
         self.margin = node.MARGIN
