@@ -81,8 +81,8 @@ class LaunchedConfig(CfgNode):
             _point_to_teacher(models, self)
         elif node.TYPE != "NONE":
             node.TEACHER = NOBODY
-            with_file = resolve.has_checkpoint(models[node.STUDENT])
-            models[NOBODY] = (nobody, _in_mdistillers_layout({})) if with_file else nobody
+            bare = resolve.loads_itself(models[node.STUDENT])
+            models[NOBODY] = nobody if bare else (nobody, _in_mdistillers_layout({}))
         super().freeze()
         if self.EXPERIMENT.SEED is not None:
             seed_everything(self.EXPERIMENT.SEED)
@@ -107,7 +107,7 @@ def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     _kind, file = resolve.find(models, cfg)
     if file is None:
         return
-    if not resolve.has_checkpoint(models[name]):
+    if resolve.loads_itself(models[name]):
         models[name] = with_weights(models[architecture], file, architecture)
         return
     factory, state = models[name][0], checkpoint.read_state(file)

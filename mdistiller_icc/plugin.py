@@ -81,9 +81,9 @@ def register(verbose: bool = True) -> Registered:
 
 def with_weights(entry: Any, file: Path, architecture: str) -> Any:
     """The entry of a model dictionary, in its own form, with a file's weights as the trained ones."""
-    if resolve.has_checkpoint(entry):
-        return entry[0], str(file)
-    return functools.partial(_from_file, entry, file, architecture)
+    if resolve.loads_itself(entry):
+        return functools.partial(_from_file, entry, file, architecture)
+    return entry[0], str(file)
 
 
 def _from_file(factory: Any, file: Path, architecture: str, pretrained: bool = False, **arguments: Any) -> nn.Module:

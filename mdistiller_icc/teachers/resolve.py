@@ -49,9 +49,9 @@ def architecture(models: dict[str, Any], name: str, key: str, dataset: str) -> s
     return parsed.architecture if parsed else name
 
 
-def has_checkpoint(entry: Any) -> bool:
-    """Whether a registry's entry is ``(factory, checkpoint path or None)``; else ``factory(pretrained=bool)``."""
-    return isinstance(entry, tuple)
+def loads_itself(entry: Any) -> bool:
+    """Whether a registry's entry is ``factory(pretrained=bool)``; else it is ``(factory, checkpoint path or None)``."""
+    return not isinstance(entry, tuple)
 
 
 def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
@@ -60,7 +60,7 @@ def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> 
     Args:
         cfg: reads ``COMPAT.UPSTREAM``.
     """
-    if not has_checkpoint(models[name]):
+    if loads_itself(models[name]):
         return upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
     return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
 
@@ -111,7 +111,7 @@ def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
         return "file", Path(node.TEACHER_CKPT)
     if stored:
         return stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
-    if not has_checkpoint(models[arch]):
+    if loads_itself(models[arch]):
         return "pretrained", None
     return "pretrained", _hosts_own(models, arch, dataset)
 
