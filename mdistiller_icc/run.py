@@ -209,7 +209,7 @@ def _layout(
     if kind is None:
         names.append(resolve.architecture(models, cfg.DISTILLER.TEACHER, "DISTILLER.TEACHER", cfg.DATASET.TYPE))
     entries = [models[name] for name in names]
-    factories = [entry[0] if isinstance(entry, tuple) else entry for entry in entries]
+    factories = [entry if resolve.loads_itself(entry) else entry[0] for entry in entries]
     return precision.memory_format(cfg.SOLVER.CHANNELS_LAST, distiller_class, *factories)
 
 

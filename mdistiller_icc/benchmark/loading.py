@@ -12,8 +12,8 @@ from mdistiller_icc import data
 from mdistiller_icc.benchmark import images
 from mdistiller_icc.benchmark.ratio import alternate, ratio
 from mdistiller_icc.benchmark.settings import layout, settings
+from mdistiller_icc.data.cifar100 import CIFAR100
 from mdistiller_icc.data.contrast import ContrastiveSampler
-from mdistiller_icc.data.recipes import RECIPES
 
 BATCHES = 16
 
@@ -27,12 +27,12 @@ def loader(root: str | None, rounds: int, options: list[str]) -> dict[str, Any]:
     images.install(source)
     cfg = settings("NONE", "resnet8", "resnet8", *options)
     ours = data.load(cfg, 0, torch.device("cpu"), memory_format=layout(cfg)).train
-    size, recipe = ours.batch_size, RECIPES["cifar100"]
+    size = ours.batch_size
     transform = transforms.Compose([
-        transforms.RandomCrop(recipe.image_size, padding=recipe.augmentation.padding),
+        transforms.RandomCrop(CIFAR100.image_size, padding=CIFAR100.augmentation.padding),
         transforms.RandomHorizontalFlip(),
         transforms.ToTensor(),
-        transforms.Normalize(recipe.mean, recipe.std),
+        transforms.Normalize(CIFAR100.mean, CIFAR100.std),
     ])  # fmt: skip
     pixels = np.ascontiguousarray(source.train.images.transpose(0, 2, 3, 1))
     batches = {"ours": iter(ours)}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import classifier_name
+from mdistiller_icc.data import data_set
 from mdistiller_icc.distiller import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import settings
@@ -27,7 +28,7 @@ from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
 from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
 from mdistiller_icc.losses.precision import widened
-from mdistiller_icc.probe import IMAGE_SIZE, probe
+from mdistiller_icc.probe import probe
 
 
 class ICC(Distiller):
@@ -48,7 +49,7 @@ class ICC(Distiller):
     def __init__(self, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode) -> None:
         super().__init__(student)
         node = settings.check(cfg.ICC)
-        logits, features = probe(student, IMAGE_SIZE[cfg.DATASET.TYPE])
+        logits, features = probe(student, data_set(cfg.DATASET.TYPE).image_size)
         num_classes, dim = logits.shape[1], select(logits, features, node.FEATURE).shape[1]
         self.feature_name = node.FEATURE
         self.similarity = node.SIMILARITY
