@@ -22,7 +22,7 @@ def configuration(method: str, student: str, teacher: str, options: Sequence[str
     return configure(None, [*named, "SOLVER.TRAINER", "crd" if method == "CRD" else "base", *options])
 
 
-def load(cfg: Any) -> data.Dataset:
+def load(cfg: Any) -> data.Loaded:
     """The data set on a GPU where there is one, in the layout that a run of the package's own networks takes."""
     layout = torch.contiguous_format if cfg.SOLVER.CHANNELS_LAST == "never" else torch.channels_last
     return data.load(cfg, 0, device(), memory_format=layout)
@@ -33,7 +33,7 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def trainer(cfg: Any, dataset: data.Dataset, train: Any, test: Any) -> Trainer:
+def trainer(cfg: Any, dataset: data.Loaded, train: Any, test: Any) -> Trainer:
     """The trainer of what ``cfg`` names, on the batches of ``train`` and ``test``."""
     host = register().host
     distillers, models = host.distiller_dict, host.cifar_model_dict

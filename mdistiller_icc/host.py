@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc import __version__
 from mdistiller_icc.builtin.config import CFG as BUILTIN
+from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError, nearest
 
 NAMES = ("builtin", "mdistiller")
@@ -40,10 +41,13 @@ class Host:
     imagenet_model_dict: dict[str, Any]
 
     def models(self, dataset: str) -> dict[str, Any]:
-        """The model dictionary for a data set; the CIFAR networks serve every data set of 32-pixel images."""
-        return {"tiny_imagenet": self.tiny_imagenet_model_dict, "imagenet": self.imagenet_model_dict}.get(
-            dataset, self.cifar_model_dict
-        )
+        """The model dictionary whose networks are for a data set's images.
+
+        Raises:
+            UserError: there is no such data set.
+        """
+        models: dict[str, Any] = getattr(self, data_set(dataset).models)
+        return models
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.engine.trainer import OPTIMIZERS, Trainer, seed_everything, trainer_dict
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
-from mdistiller_icc.icc.recipe import check as check_recipe
+from mdistiller_icc.icc.settings import check as check_recipe
 from mdistiller_icc.plugin import register
 from mdistiller_icc.teachers import checkpoint, resolve, store
 
@@ -209,7 +209,7 @@ def _layout(
     if kind is None:
         names.append(resolve.architecture(models, cfg.DISTILLER.TEACHER, "DISTILLER.TEACHER", cfg.DATASET.TYPE))
     entries = [models[name] for name in names]
-    factories = [entry[0] if isinstance(entry, tuple) else entry for entry in entries]
+    factories = [entry if resolve.loads_itself(entry) else entry[0] for entry in entries]
     return precision.memory_format(cfg.SOLVER.CHANNELS_LAST, distiller_class, *factories)
 
 

@@ -18,7 +18,9 @@ class ICCKD(Distiller):
 
     "Enriching Knowledge Distillation with Intra-Class Contrastive Learning", arXiv:2509.22053 [B]. Its
     teacher is one trained with the ICC recipe, such as ``resnet110_icc``. α and a temperature are not
-    known; the defaults are the field's for KD, α = 0.1 and T = 4 [R], with which the gradient is KD's.
+    known; the defaults are the field's for KD, α = 0.1 and T = 4 [R]. From one teacher, and with KD's
+    temperature and shares, the gradient is KD's: soft cross-entropy is the Kullback-Leibler divergence plus
+    the teacher's entropy, which is constant. Only its teacher tells it from KD.
 
     Args:
         student: the network that is trained.

@@ -49,13 +49,18 @@ def architecture(models: dict[str, Any], name: str, key: str, dataset: str) -> s
     return parsed.architecture if parsed else name
 
 
+def loads_itself(entry: Any) -> bool:
+    """Whether a registry's entry is ``factory(pretrained=bool)``; else it is ``(factory, checkpoint path or None)``."""
+    return not isinstance(entry, tuple)
+
+
 def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
     """The untrained network called ``name`` in a host's model dictionary.
 
     Args:
-        cfg: reads ``DATASET.TYPE`` and ``COMPAT.UPSTREAM``.
+        cfg: reads ``COMPAT.UPSTREAM``.
     """
-    if cfg.DATASET.TYPE == "imagenet":
+    if loads_itself(models[name]):
         return upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
     return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
 
@@ -94,7 +99,7 @@ def _meta(content: Any) -> dict[str, Any]:
 
 
 def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
-    """The kind of teacher that ``cfg`` names, and its checkpoint: None if it is ImageNet's of torchvision.
+    """The kind of teacher that ``cfg`` names, and its checkpoint: None if it comes with the factory, from torchvision.
 
     Raises:
         UserError: there is no such network, or no checkpoint of it.
@@ -106,7 +111,7 @@ def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
         return "file", Path(node.TEACHER_CKPT)
     if stored:
         return stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
-    if dataset == "imagenet":
+    if loads_itself(models[arch]):
         return "pretrained", None
     return "pretrained", _hosts_own(models, arch, dataset)
 

@@ -12,7 +12,7 @@ from torch import nn
 from mdistiller_icc import data
 from mdistiller_icc.builtin.distillers import KD, Vanilla
 from mdistiller_icc.builtin.models import cifar_model_dict
-from mdistiller_icc.data import bundle
+from mdistiller_icc.data import loading
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.kernels import choose_kernels
@@ -42,9 +42,9 @@ def test_auto_layout_spares_networks_that_are_not_ours():
 
 
 def test_evaluation_batches_grow_on_an_accelerator_alone_and_change_no_accuracy():
-    assert bundle.test_batch(64, 32, "resident", torch.device("cuda")) == 1024
-    assert bundle.test_batch(64, 224, "workers", torch.device("cuda")) == 64
-    assert bundle.test_batch(64, 32, "resident", CPU) == 64
+    assert loading.test_batch(64, 32, "resident", torch.device("cuda")) == 1024
+    assert loading.test_batch(64, 224, "workers", torch.device("cuda")) == 64
+    assert loading.test_batch(64, 32, "resident", CPU) == 64
     torch.manual_seed(0)
     network = cifar_model_dict["resnet8"][0](num_classes=10).eval()
     found = []
