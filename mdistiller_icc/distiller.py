@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mdistiller_icc.frozen_teacher import FrozenTeacher
@@ -53,13 +54,14 @@ class Distiller(nn.Module):
         return sum(p.numel() for p in self.get_learnable_parameters() if id(p) not in own)
 
     def teach(self, image: Tensor) -> tuple[Tensor, Features]:
-        """The teacher's logits and features for a batch, without a graph, from a copy made for inference.
+        """The teacher's logits and features for a batch, without a graph; see `FrozenTeacher`.
 
         Methods call it before the student: what the student leaves in the processor's cache is read again at once,
         by the backward pass.
         """
         if self._frozen is None or self._frozen.teacher is not self.teacher:  # set since, or a replica of DataParallel
-            self._frozen = FrozenTeacher(self.teacher)
+            with torch.no_grad():
+                return self.teacher(image)
         return self._frozen(image)
 
     def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:

@@ -74,9 +74,7 @@ class Trainer:
             self.distiller.attach(train_loader)
             self.distiller.to(self.device)
         self.optimizer = self.init_optimizer(cfg)
-        self.eager_pass: Callable[..., Any] = distiller
-        self.compiled = cfg.SOLVER.COMPILE
-        self.training_pass = Compiled(distiller, self.device) if self.compiled else self.eager_pass
+        self.training_pass: Callable[..., Any] = Compiled(distiller, self.device) if cfg.SOLVER.COMPILE else distiller
         self.history: list[dict[str, Any]] = []
         self.best_acc = -1.0
         self.on_epoch: Callable[[], None] = lambda: None
@@ -177,22 +175,18 @@ class Trainer:
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One optimisation step on one batch; returns the student's logits and the losses.
 
-        Where a compiled step fails, in code made or captured for whichever part of it, that step is taken again as it
-        is, which raises an error that was not the compiler's; one line tells, and so are all that follow.
+        Raises:
+            UserError: the compiled step failed. It is not taken again: queues and batch norms have moved by then.
         """
-        if not self.compiled:
-            return self._step(inputs, epoch)
         try:
             return self._step(inputs, epoch)
         except UserError:
             raise
         except Exception as error:
+            if not self.cfg.SOLVER.COMPILE:
+                raise
             reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        # Out of the handler, where the failed step's tensors are free.
-        self.compiled, self.training_pass = False, self.eager_pass
-        done = self._step(inputs, epoch)
-        self.progress.note(f"SOLVER.COMPILE: goes on without ({reason})")
-        return done
+            raise UserError(f"a compiled step failed ({reason}); train with SOLVER.COMPILE False") from error
 
     def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs most memory
