@@ -24,7 +24,7 @@ from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.engine.trainer import OPTIMIZERS, Trainer, seed_everything, trainer_dict
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
-from mdistiller_icc.icc.recipe import check as check_recipe
+from mdistiller_icc.icc.settings import check as check_recipe
 from mdistiller_icc.plugin import register
 from mdistiller_icc.teachers import checkpoint, resolve, store
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,30 +38,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs(options)
     given.values, given.seeds = list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
     from mdistiller_icc.geometry.theory import fit_inverse, picture, rank_correlation
+    from mdistiller_icc.plugin import register
     from mdistiller_icc.run import check, configure
+    from mdistiller_icc.studies.theory import TheoryICC, check_theory
 
     for value in given.values:  # before the first of them is trained
-        check(configure(given.cfg, [*options, *_setting(given.key, value)]))
+        cfg = configure(given.cfg, [*options, *_setting(given.key, value)])
+        check(cfg)
+        if given.theory:
+            check_theory(cfg.ICC)
 
     out = Path(given.out)
-    objectives = {"cross-entropy": ["ICC.THEORY", "False"]} | (
-        {"contrastive (theory)": ["ICC.THEORY", "True"]} if given.theory else {}
+    host = register().host
+    recipes = {"cross-entropy": host.distiller_dict["ICC"]} | (
+        {"contrastive (theory)": TheoryICC} if given.theory else {}
     )
     rows: list[dict[str, Any]] = []
-    for objective, own in objectives.items():
-        for value in given.values:
-            for seed in given.seeds:
-                chosen = _setting(given.key, value)
-                name = f"{objective},{given.key}:{value}"
-                told = [*options, *own, *chosen, "EXPERIMENT.NAME", name, "LOG.PREFIX", str(out)]
-                measured = measure(given.cfg, told, seed, given.device)
-                rows.append({"objective": objective, "value": value, "seed": seed, **measured})
-                out.mkdir(parents=True, exist_ok=True)
-                (out / "sweep.json").write_text(
-                    json.dumps({"key": given.key, "options": options, "rows": rows}, indent=1)
-                )
+    for objective, recipe in recipes.items():
+        for value, seed in itertools.product(given.values, given.seeds):
+            host.distiller_dict["ICC"] = recipe
+            name = f"{objective},{given.key}:{value}"
+            chosen = [*_setting(given.key, value), "EXPERIMENT.NAME", name, "LOG.PREFIX", str(out)]
+            measured = measure(given.cfg, [*options, *chosen], seed, given.device)
+            rows.append({"objective": objective, "value": value, "seed": seed, **measured})
+            out.mkdir(parents=True, exist_ok=True)
+            told = {"key": given.key, "options": options, "rows": rows}
+            (out / "sweep.json").write_text(json.dumps(told, indent=1))
+    host.distiller_dict["ICC"] = recipes["cross-entropy"]
     lines = [f"| objective | {given.key} | " + " | ".join(FIGURES) + " |", "|---|---|" + "---|" * len(FIGURES)]
-    for objective in objectives:
+    for objective in recipes:
         for value in given.values:
             runs = [row for row in rows if (row["objective"], row["value"]) == (objective, value)]
             lines.append(f"| {objective} | {value} | " + " | ".join(_spread(runs, figure) for figure in FIGURES) + " |")
@@ -68,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for figure, label in (("ratio", "intra/inter distance"), ("L_Intra/L_Inter", "L_Intra / L_Inter")):
         curves = {
             objective: tuple(zip(*points, strict=True))
-            for objective in objectives
+            for objective in recipes
             if (
                 points := [(float(r["value"]), r[figure]) for r in numeric if r["objective"] == objective and r[figure]]
             )
