@@ -43,6 +43,7 @@ class ICC(Distiller):
     """
 
     teacher_kind = "icc"
+    channels_last = True
     defaults = staticmethod(settings.defaults)
 
     def __init__(self, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode) -> None:
@@ -69,6 +70,10 @@ class ICC(Distiller):
         self.watch = Watch(num_classes)
         self.signatures = Signatures(num_classes, self.queues.features.nbytes)
         self._keep_ranks_apart()
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        settings.check(cfg.ICC)
 
     def attach(self, train_loader: Any) -> None:
         """Learn where second views come from and how many training images there are."""

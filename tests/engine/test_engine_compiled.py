@@ -64,7 +64,7 @@ def test_what_is_compiled_is_the_folded_teacher():
     from torch._dynamo.testing import CompileCounterWithBackend
 
     from mdistiller_icc.builtin.models import cifar_model_dict
-    from mdistiller_icc.distiller import Distiller
+    from mdistiller_icc.distillers.base import Distiller
     from mdistiller_icc.engine.compiled import Compiled
 
     class Logits(Distiller):
@@ -74,7 +74,7 @@ def test_what_is_compiled_is_the_folded_teacher():
     torch.manual_seed(0)
     method = Logits(*(cifar_model_dict["resnet8"][0](num_classes=10) for _ in range(2))).train()
     backend = CompileCounterWithBackend("aot_eager")
-    compiled = Compiled(method, torch.device("cpu"))
+    compiled = Compiled(method, method, torch.device("cpu"))
     compiled._compiled = torch.compile(method, backend=backend)
     image = torch.randn(2, 3, 32, 32)
     expected = method(image=image)
@@ -140,20 +140,22 @@ def test_a_step_that_fails_when_it_runs_is_told_and_not_taken_again(part, after)
 
 
 def test_an_epoch_that_changes_nothing_more_is_no_new_number_to_compiled_code():
+    from mdistiller_icc.distillers.base import Hooks
     from mdistiller_icc.engine.compiled import Compiled
 
     seen = []
 
-    class Method(torch.nn.Module):
+    class Method(Hooks, torch.nn.Module):
         settled = 3
 
-        def forward(self, epoch):
+        def forward(self, image, epoch):
             seen.append(epoch)
 
-    compiled = Compiled(Method(), torch.device("cpu"))
-    compiled._compiled = compiled.part
+    method = Method()
+    compiled = Compiled(method, method, torch.device("cpu"))
+    compiled._compiled = method
     for epoch in (1, 3, 4, 99):
-        compiled(epoch=epoch)
+        compiled(image=None, epoch=epoch)
     assert seen == [1, 3, 3, 3]
     cfg = configure(None, [*RUN, "DISTILLER.TYPE", "DKD", "DKD.WARMUP", "20", "ICC.WARMUP", "2"])
     host = register(verbose=False).host
@@ -163,20 +165,12 @@ def test_an_epoch_that_changes_nothing_more_is_no_new_number_to_compiled_code():
 
 
 def test_training_goes_through_a_wrapper_and_checkpoints_do_not():
-    class Wrapper(torch.nn.Module):
-        def __init__(self, module):
-            super().__init__()
-            self.module, self.calls = module, 0
-
-        def forward(self, **inputs):
-            self.calls += 1
-            return self.module(**inputs)
-
     plain, batches = trainer()
-    wrapper = Wrapper(plain.distiller)
+    wrapper, calls = torch.nn.DataParallel(plain.distiller), []
+    wrapper.register_forward_hook(lambda *_: calls.append(1))
     made = Trainer("wrapped", wrapper, plain.train_loader, [], plain.cfg, progress=Notes())
     made.step(batches[0], 1)
-    assert wrapper.calls == 1 and made.distiller is plain.distiller
+    assert calls == [1] and made.distiller is plain.distiller
 
 
 def test_an_error_of_the_method_itself_is_the_cause():

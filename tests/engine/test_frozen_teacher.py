@@ -13,7 +13,7 @@ from torch import nn
 from mdistiller_icc.builtin.distillers import distiller_dict
 from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.data import digits
-from mdistiller_icc.frozen_teacher import FrozenTeacher
+from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
 from mdistiller_icc.run import configure
 
 NETWORKS = sorted(name for name in cifar_model_dict if not name.endswith(("_icc", "_vanilla")))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mdistiller_icc.distillers.base import build
 from mdistiller_icc.plugin import register
 from mdistiller_icc.probe import IMAGE_SIZE
 from mdistiller_icc.reproduce import table as tables
 from mdistiller_icc.reproduce.plan import plan
-from mdistiller_icc.run import _distiller
 from mdistiller_icc.teachers import resolve
 
 CLASSES = {"digits": 10, "cifar100": 100, "tiny_imagenet": 200, "imagenet": 1000}
@@ -29,7 +29,7 @@ def test_a_step_of_every_method_between_every_two_networks(name):
         seen.add(combination)
         models, classes = host.models(cfg.DATASET.TYPE), CLASSES[cfg.DATASET.TYPE]
         teacher, student = (resolve.build(models, which, cfg, classes) for which in (architecture, node.STUDENT))
-        distiller = _distiller(host.distiller_dict[node.TYPE], student, teacher, cfg, num_data=200)
+        distiller = build(host.distiller_dict[node.TYPE], student, teacher, cfg, num_data=200)
         size = IMAGE_SIZE[cfg.DATASET.TYPE]
         batch = {"image": torch.randn(4, 3, size, size), "target": torch.arange(4), "index": torch.arange(4)}
         if cfg.SOLVER.TRAINER == "crd":
