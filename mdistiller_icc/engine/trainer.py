@@ -235,10 +235,9 @@ class Trainer:
 
     def save(self, epoch: int) -> None:
         """Write the checkpoints that are due after ``epoch``, each of them whole at every moment."""
-        top1 = self.history[-1].get("test_top1")
-        improved = top1 is not None and top1 > self.best_acc
-        if improved:
-            self.best_acc = top1
+        top1: float = self.history[-1].get("test_top1", -1.0)
+        improved = top1 > self.best_acc
+        self.best_acc = max(self.best_acc, top1)
         model = {k: v for k, v in self.distiller.state_dict().items() if not k.startswith("teacher.")}
         state = {
             "epoch": epoch,
@@ -301,13 +300,14 @@ class DOTTrainer(Trainer):
         from mdistiller_icc.builtin.dot import DOT
 
         solver = cfg.SOLVER
-        return DOT(
+        self.dot = DOT(
             self.distiller.get_learnable_parameters(),
             lr=solver.LR,
             momentum=solver.MOMENTUM - solver.DOT.DELTA,
             momentum_kd=solver.MOMENTUM + solver.DOT.DELTA,
             weight_decay=solver.WEIGHT_DECAY,
         )
+        return self.dot
 
     def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)
@@ -316,7 +316,7 @@ class DOTTrainer(Trainer):
         if "loss_kd" not in losses:
             raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
         _scalar(losses["loss_kd"]).backward(retain_graph=True)
-        self.optimizer.step_kd()
+        self.dot.step_kd()
         self.optimizer.zero_grad(set_to_none=True)
         _scalar(losses["loss_ce"]).backward()
         self.optimizer.step()
