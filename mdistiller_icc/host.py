@@ -39,6 +39,8 @@ class Host:
     cifar_model_dict: dict[str, Any]
     tiny_imagenet_model_dict: dict[str, Any]
     imagenet_model_dict: dict[str, Any]
+    channels_last: frozenset[str] = frozenset()
+    """Its networks that take images in channels-last layout."""
 
     def models(self, dataset: str) -> dict[str, Any]:
         """The model dictionary whose networks are for a data set's images.
@@ -124,7 +126,7 @@ def _mdistiller() -> Host:
 
 def _builtin() -> Host:
     from mdistiller_icc.builtin.distillers import distiller_dict
-    from mdistiller_icc.builtin.models import cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
+    from mdistiller_icc.builtin.models import OWN, cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
     from mdistiller_icc.engine.trainer import trainer_dict
 
     return Host(
@@ -137,4 +139,5 @@ def _builtin() -> Host:
         cifar_model_dict=cifar_model_dict,
         tiny_imagenet_model_dict=tiny_imagenet_model_dict,
         imagenet_model_dict=imagenet_model_dict,
+        channels_last=OWN,
     )

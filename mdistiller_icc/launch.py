@@ -103,8 +103,7 @@ def nobody(**_: Any) -> nn.Module:
 
 def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     name, dataset = cfg.DISTILLER.TEACHER, cfg.DATASET.TYPE
-    architecture = resolve.architecture(models, name, "DISTILLER.TEACHER", dataset)
-    _kind, file = resolve.find(models, cfg)
+    architecture, _kind, file = resolve.find(models, cfg)
     if file is None:
         return
     if resolve.loads_itself(models[name]):

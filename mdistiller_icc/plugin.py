@@ -10,7 +10,7 @@ from torch import nn
 
 from mdistiller_icc.config import ADDED, extend
 from mdistiller_icc.data import data_sets
-from mdistiller_icc.distillers import distiller_dict as distillers
+from mdistiller_icc.distillers.methods import distiller_dict as distillers
 from mdistiller_icc.host import Host, get_host
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.icc.host_trainer import icc_trainer

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import centers, centers_with_bias, classifier_name
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.pckd import (
@@ -41,6 +41,8 @@ class PCKD(Distiller):
     Raises:
         UserError: a classifier cannot be found, or the two models differ in their number of classes.
     """
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import classifier_name
 from mdistiller_icc.data import data_set
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import settings
 from mdistiller_icc.icc.feature import select
@@ -44,6 +44,7 @@ class ICC(Distiller):
     """
 
     teacher_kind = "icc"
+    channels_last = True
     defaults = staticmethod(settings.defaults)
 
     def __init__(self, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode) -> None:
@@ -70,6 +71,10 @@ class ICC(Distiller):
         self.watch = Watch(num_classes)
         self.signatures = Signatures(num_classes, self.queues.features.nbytes)
         self._keep_ranks_apart()
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        settings.check(cfg.ICC)
 
     def attach(self, train_loader: Any) -> None:
         """Learn where second views come from and how many training images there are."""

@@ -78,8 +78,7 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
             checkpoint is not one of this network and these classes.
     """
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
-    arch = architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset)
-    kind, file = find(models, cfg)
+    arch, kind, file = find(models, cfg)
     if file is None:
         return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "", dataset)
     model = build(models, arch, cfg, len(classes))
@@ -98,8 +97,8 @@ def _meta(content: Any) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
-    """The kind of teacher that ``cfg`` names, and its checkpoint: None if it comes with the factory, from torchvision.
+def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, str, Path | None]:
+    """The teacher that ``cfg`` names: architecture, kind, and checkpoint: None if it comes with the factory.
 
     Raises:
         UserError: there is no such network, or no checkpoint of it.
@@ -108,12 +107,12 @@ def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
     arch = architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset)
     stored = store.parse(node.TEACHER)
     if node.TEACHER_CKPT:
-        return "file", Path(node.TEACHER_CKPT)
+        return arch, "file", Path(node.TEACHER_CKPT)
     if stored:
-        return stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
+        return arch, stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
     if loads_itself(models[arch]):
-        return "pretrained", None
-    return "pretrained", _hosts_own(models, arch, dataset)
+        return arch, "pretrained", None
+    return arch, "pretrained", _hosts_own(models, arch, dataset)
 
 
 def _in_store(dataset: str, teacher: store.TeacherName, seed: int | None) -> Path:

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
-from mdistiller_icc.distillers import distiller_dict
+from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.methods import distiller_dict
 from mdistiller_icc.distillers.pckd import rotated
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.bickd import class_contrastive_loss, sample_contrastive_loss

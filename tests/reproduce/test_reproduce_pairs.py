@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mdistiller_icc.data import data_set
+from mdistiller_icc.distillers.base import build
 from mdistiller_icc.plugin import register
 from mdistiller_icc.reproduce import table as tables
 from mdistiller_icc.reproduce.plan import plan
-from mdistiller_icc.run import _distiller
 from mdistiller_icc.teachers import resolve
 
 
@@ -29,7 +29,7 @@ def test_a_step_of_every_method_between_every_two_networks(name):
         teacher, student = (
             resolve.build(models, which, cfg, images.num_classes) for which in (architecture, node.STUDENT)
         )
-        distiller = _distiller(host.distiller_dict[node.TYPE], student, teacher, cfg, num_data=200)
+        distiller = build(host.distiller_dict[node.TYPE], student, teacher, cfg, num_data=200)
         size = images.image_size
         batch = {"image": torch.randn(4, 3, size, size), "target": torch.arange(4), "index": torch.arange(4)}
         if cfg.SOLVER.TRAINER == "crd":
