@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Sequence
 
 from mdistiller_icc.command_line import split_overrides
@@ -25,6 +24,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="say what would run and what is done, and run nothing")
     parser.add_argument("--protocol", choices=tables.PROTOCOLS, default="full", help="short: the same in fewer epochs")
     parser.add_argument("--seeds", type=_seed, nargs="+", metavar="N", default=None, help="default: the table's")
+    parser.add_argument("--pairs", nargs="+", metavar="T:S", default=None, help="these alone, e.g. resnet56:resnet20")
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", default=None, help="these alone; NONE: without a teacher"
+    )
     parser.add_argument(
         "--jobs", type=_jobs, default=None, metavar="N",
         help="runs at once, on GPUs per GPU (default: one per GPU, or one per CPU core)",
@@ -61,9 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     if given.address is not None and given.engine != "ray":
         raise UserError("--address is for --engine ray")
-    table = tables.load(given.table)
+    table = tables.load(given.table).only(given.pairs, given.methods)
 
-    from mdistiller_icc.reproduce.study import Study  # after parsing: importing torch takes a second, --help must not
+    # After parsing: importing torch takes a second, --help must not.
+    from mdistiller_icc.reproduce.analyses import analyse
+    from mdistiller_icc.reproduce.study import Study
 
     study = Study(table, given.protocol, given.seeds, given.options, given.device, given.jobs)
     if given.plan:
@@ -71,8 +76,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if status := study.make(given.engine, given.address):
         return status
-    if table.geometry and importlib.util.find_spec("matplotlib"):  # the extra `analysis`
-        from mdistiller_icc.reproduce.teacher_geometry import compare
-
-        compare([run for run in study.runs if run.role == "teacher"], study.devices[0])
+    analyse(study.table, study.runs, study.devices[0])
     return 0

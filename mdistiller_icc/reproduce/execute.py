@@ -14,7 +14,7 @@ from typing import Any
 
 from mdistiller_icc.engine.progress import Progress
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce.plan import Run
+from mdistiller_icc.reproduce.plan import PlannedRun
 from mdistiller_icc.run import run as train
 
 SECONDS_BETWEEN_MESSAGES = 0.5
@@ -64,7 +64,7 @@ class Reporter:
         self.tell(self.taken, self.steps, self.metrics)
 
 
-def execute(run: Run, device: str, progress: Progress) -> Outcome:
+def execute(run: PlannedRun, device: str, progress: Progress) -> Outcome:
     """Make the run, or go on with it from its checkpoint; what it prints goes to ``console.txt`` in its folder.
 
     Raises:

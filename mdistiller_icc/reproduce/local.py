@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from mdistiller_icc.reproduce.execute import Outcome
-from mdistiller_icc.reproduce.plan import Run
+from mdistiller_icc.reproduce.plan import PlannedRun
 from mdistiller_icc.reproduce.watch import Watch
 from mdistiller_icc.reproduce.worker import serve
 
@@ -21,27 +21,27 @@ class Agenda:
 
     Args:
         runs: in an order in which every run comes after those it needs.
-        finished: names of runs that were finished before.
+        finished: titles of runs that were finished before.
     """
 
-    def __init__(self, runs: Iterable[Run], finished: Iterable[str]) -> None:
+    def __init__(self, runs: Iterable[PlannedRun], finished: Iterable[str]) -> None:
         self.finished = set(finished)
-        self.waiting = [run for run in runs if run.name not in self.finished]
+        self.waiting = [run for run in runs if run.title not in self.finished]
 
-    def next(self) -> Run | None:
+    def next(self) -> PlannedRun | None:
         """The first run that can begin, or None if all of them wait for others."""
         for i, run in enumerate(self.waiting):
-            if self.finished.issuperset(run.needs):
+            if run.teacher is None or run.teacher.title in self.finished:
                 return self.waiting.pop(i)
         return None
 
-    def end(self, run: Run, outcome: Outcome) -> list[tuple[Run, Outcome]]:
+    def end(self, run: PlannedRun, outcome: Outcome) -> list[tuple[PlannedRun, Outcome]]:
         """Note how a run ended and return it with the runs that will not be made because of it."""
         if outcome.status == "finished":
-            self.finished.add(run.name)
+            self.finished.add(run.title)
             return [(run, outcome)]
         ended = [(run, outcome)]
-        for other in [other for other in self.waiting if run.name in other.needs]:
+        for other in [other for other in self.waiting if other.teacher is run]:
             self.waiting.remove(other)
             ended += self.end(other, Outcome("skipped", f"it needs {run.name}"))
         return ended
@@ -57,9 +57,9 @@ class Worker:
         self.process = context.Process(target=serve, args=(theirs, device, threads))
         self.process.start()
         theirs.close()
-        self.run: Run | None = None
+        self.run: PlannedRun | None = None
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: PlannedRun) -> None:
         self.run = run
         self.connection.send(run)
 
@@ -72,7 +72,9 @@ class Worker:
             return Outcome("failed", f"its process {_ended(self.process.exitcode)}")
 
 
-def run_all(runs: Sequence[Run], finished: Iterable[str], devices: Sequence[str], threads: int, watch: Watch) -> None:
+def run_all(
+    runs: Sequence[PlannedRun], finished: Iterable[str], devices: Sequence[str], threads: int, watch: Watch
+) -> None:
     """Make every run that is not finished; a failed one is told to ``watch`` and the others go on.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.reproduce.execute import Outcome, Reporter, execute
-from mdistiller_icc.reproduce.plan import Run
+from mdistiller_icc.reproduce.plan import PlannedRun
 from mdistiller_icc.reproduce.watch import Watch
 
 RETRIES = 5
@@ -16,7 +16,7 @@ SECONDS_TO_STOP = 20
 
 
 def run_all(
-    runs: Sequence[Run],
+    runs: Sequence[PlannedRun],
     finished: Iterable[str],
     address: str | None,
     device: str,
@@ -54,13 +54,13 @@ def run_all(
         task = ray.remote(num_cpus=1, num_gpus=1 / jobs if on_gpu else 0, max_retries=RETRIES)(_make)
         refs: dict[str, Any] = {}
         for run in runs:
-            if run.name in finished:
+            if run.title in finished:
                 continue
             # A student is given its teacher's outcome, so Ray starts it when there is one.
-            needed = [refs[name] for name in run.needs if name in refs]
-            refs[run.name] = task.remote(run, "cuda" if on_gpu else "cpu", os.getcwd(), messages, *needed)
+            needed = [refs[run.teacher.title]] if run.teacher is not None and run.teacher.title in refs else []
+            refs[run.title] = task.remote(run, "cuda" if on_gpu else "cpu", os.getcwd(), messages, *needed)
         try:
-            _follow(ray, {run.name: run for run in runs}, refs, messages, watch)
+            _follow(ray, {run.title: run for run in runs}, refs, messages, watch)
         except KeyboardInterrupt:
             for ref in refs.values():
                 ray.cancel(ref)
@@ -70,16 +70,16 @@ def run_all(
         ray.shutdown()
 
 
-def _make(run: Run, device: str, folder: str, messages: Any, *needed: Outcome) -> Outcome:
+def _make(run: PlannedRun, device: str, folder: str, messages: Any, *needed: Outcome) -> Outcome:
     """The task: one run, in a worker process of Ray's."""
     if any(outcome.status != "finished" for outcome in needed):
-        return Outcome("skipped", f"it needs {', '.join(run.needs)}")
+        return Outcome("skipped", f"it needs {run.teacher.name if run.teacher else ''}")
     os.chdir(folder)
-    messages.put_nowait((run.name, None))
-    return execute(run, device, Reporter(lambda *progress: messages.put_nowait((run.name, progress))))
+    messages.put_nowait((run.title, None))
+    return execute(run, device, Reporter(lambda *progress: messages.put_nowait((run.title, progress))))
 
 
-def _follow(ray: Any, runs: dict[str, Run], refs: dict[str, Any], messages: Any, watch: Watch) -> None:
+def _follow(ray: Any, runs: dict[str, PlannedRun], refs: dict[str, Any], messages: Any, watch: Watch) -> None:
     """Tell ``watch`` what comes from the tasks until all of them have ended."""
     names = {ref: name for name, ref in refs.items()}
     while names:

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mdistiller_icc.reproduce.execute import Outcome
-from mdistiller_icc.reproduce.plan import Run
+from mdistiller_icc.reproduce.plan import PlannedRun
 
 FORMAT = "{desc} |{bar:16}| {told}"
 
@@ -41,15 +41,15 @@ class Watch:
     Args:
         title: of the study.
         runs: all of them.
-        finished: names of those that were finished before.
+        finished: titles of those that were finished before.
         jobs: how many go on at the same time.
-        expected: seconds a run takes, from past records, by its name.
+        expected: seconds a run takes, from past records, by its title.
     """
 
     def __init__(
-        self, title: str, runs: Sequence[Run], finished: Sequence[str], jobs: int, expected: dict[str, float]
+        self, title: str, runs: Sequence[PlannedRun], finished: Sequence[str], jobs: int, expected: dict[str, float]
     ) -> None:
-        self.runs = {run.name: run for run in runs if run.name not in finished}
+        self.runs = {run.title: run for run in runs if run.title not in finished}
         self.all, self.jobs, self.title = len(runs), jobs, title
         self.outcomes: dict[str, Outcome] = {}
         self.going: dict[str, _Going] = {}
@@ -59,12 +59,12 @@ class Watch:
         self.bar = _Bar(total=self.all, bar_format=FORMAT, dynamic_ncols=True) if drawn else None
         self._draw()
 
-    def begin(self, run: Run) -> None:
-        self.going[run.name] = _Going(time.monotonic())
+    def begin(self, run: PlannedRun) -> None:
+        self.going[run.title] = _Going(time.monotonic())
         self._draw()
 
-    def at(self, run: Run, taken: int, steps: int, metrics: dict[str, Any] | None) -> None:
-        going = self.going[run.name]
+    def at(self, run: PlannedRun, taken: int, steps: int, metrics: dict[str, Any] | None) -> None:
+        going = self.going[run.title]
         going.share = taken / steps
         if going.first is None:
             going.since, going.first = time.monotonic(), going.share
@@ -73,9 +73,9 @@ class Watch:
         self.left.learn(run, time.monotonic() - going.since, going.share - going.first)
         self._draw()
 
-    def end(self, run: Run, outcome: Outcome) -> None:
-        going = self.going.pop(run.name, None)
-        self.outcomes[run.name] = outcome
+    def end(self, run: PlannedRun, outcome: Outcome) -> None:
+        going = self.going.pop(run.title, None)
+        self.outcomes[run.title] = outcome
         seconds = 0.0
         if going is not None:
             seconds = time.monotonic() - going.since
@@ -112,10 +112,10 @@ class Watch:
         self.bar.set_description_str(f"{self.title} {self._done()}/{self.all} runs", refresh=False)
         self.bar.told = self._times()
         if self.going:
-            name, furthest = max(self.going.items(), key=lambda item: item[1].share)
+            title, furthest = max(self.going.items(), key=lambda item: item[1].share)
             top1 = f", {furthest.top1:.2f} %" if furthest.top1 is not None else ""
             more = f" +{len(self.going) - 1} more" if len(self.going) > 1 else ""
-            self.bar.told += f"  {name} ({100 * furthest.share:.0f} % done{top1}){more}"
+            self.bar.told += f"  {self.runs[title].name} ({100 * furthest.share:.0f} % done{top1}){more}"
         self.bar.update(0)
 
     def _say(self, line: str) -> None:
@@ -128,21 +128,21 @@ class TimeLeft:
     """How long runs take: as long as their like did in this study, else in past records, else as long as the mean.
 
     Args:
-        expected: seconds, by a run's name.
+        expected: seconds, by a run's title.
     """
 
     def __init__(self, expected: dict[str, float]) -> None:
         self.expected = expected
         self.learnt: dict[tuple[str, ...], float] = {}
 
-    def learn(self, run: Run, seconds: float, share: float) -> None:
+    def learn(self, run: PlannedRun, seconds: float, share: float) -> None:
         """Note that this share of a run took so many seconds."""
         if share > 0.02:  # less than that is warming up
             self.learnt[_like(run)] = seconds / share
 
-    def estimate(self, left: Sequence[tuple[Run, float]], jobs: int) -> float | None:
+    def estimate(self, left: Sequence[tuple[PlannedRun, float]], jobs: int) -> float | None:
         """Seconds until runs, of which these shares are left, have ended; None if nothing is known."""
-        whole = [self.learnt.get(_like(run), self.expected.get(run.name)) for run, _share in left]
+        whole = [self.learnt.get(_like(run), self.expected.get(run.title)) for run, _share in left]
         known = [seconds for seconds in whole if seconds is not None] or list(self.learnt.values())
         if left and not known:
             return None
@@ -151,7 +151,7 @@ class TimeLeft:
         return together / max(1, min(jobs, len(left)))
 
 
-def _like(run: Run) -> tuple[str, ...]:
+def _like(run: PlannedRun) -> tuple[str, ...]:
     node = run.cfg.DISTILLER
     return run.role, node.TYPE, node.STUDENT, node.TEACHER if run.role == "student" else ""
 

@@ -26,9 +26,11 @@ def written(tmp_path, content, name="mine.yaml"):
 
 def test_a_table_of_ones_own(tmp_path):
     table = tables.load(written(tmp_path, GOOD))
-    assert (table.project, table.seeds, table.alone) == ("mine", [0], False)
-    assert table.teachers["icc"].vary == {"ICC.MARGIN": [0.1, 0.3]}
-    assert table.teachers["icc"].settings == {"ICC": {"WEIGHT": 0.1}}
+    (part,) = table.parts
+    assert (part.project, part.seeds, part.alone) == ("mine", [0], False)
+    assert part.teachers["icc"].vary == {"ICC.MARGIN": [0.1, 0.3]}
+    assert part.teachers["icc"].settings == {"ICC": {"WEIGHT": 0.1}}
+    assert table.analysis == {}
 
 
 WRONG = {
@@ -53,6 +55,22 @@ WRONG = {
     "pretrained is trained": (GOOD | {"teachers": {"pretrained": {"SOLVER": {"LR": 1}}}}, "is not trained"),
     "like nothing": (GOOD | {"like": "digit"}, r"like: no table 'digit' \(did you mean 'digits'\?\)"),
     "like no file": (GOOD | {"like": "other.yaml"}, "other.yaml: No such file"),
+    "no parts": (GOOD | {"parts": []}, "parts is empty"),
+    "parts that are none": (GOOD | {"parts": 1}, "parts wants a list, got 1"),
+    "whole table's key in a part": (
+        GOOD | {"parts": [{"about": "x"}]},
+        r"parts\[0\]: 'about' belongs to the whole table",
+    ),
+    "mistake in a part": (GOOD | {"parts": [{}, {"pair": []}]}, r"parts\[1\]: unknown key 'pair'"),
+    "unknown analysis": (
+        GOOD | {"analysis": {"paretto": None}},
+        r"analysis: unknown key 'paretto' \(did you mean 'pareto'",
+    ),
+    "setting of an analysis": (
+        GOOD | {"analysis": {"geometry": {"share": 1}}},
+        "analysis: geometry: unknown key 'share'",
+    ),
+    "share": (GOOD | {"analysis": {"pareto": {"share": 0}}}, "analysis: pareto: share is above 0 and at most 1, got 0"),
     "like itself": (GOOD | {"like": "mine.yaml"}, "round in a circle"),
 }
 
@@ -86,15 +104,68 @@ def test_unknown_table():
 def test_like_takes_what_is_not_said(tmp_path):
     written(tmp_path, GOOD, "first.yaml")
     second = tables.load(written(tmp_path, {"like": "first.yaml", "methods": {"KD": None}}, "second.yaml"))
-    assert list(second.methods) == ["KD"] and second.dataset == "digits" and second.project == "second"
+    (part,) = second.parts
+    assert list(part.methods) == ["KD"] and part.dataset == "digits" and part.project == "second"
     third = tables.load(written(tmp_path, {"like": "second.yaml", "seeds": [4]}, "third.yaml"))
-    assert list(third.methods) == ["KD"] and third.seeds == [4]
+    (part,) = third.parts
+    assert list(part.methods) == ["KD"] and part.seeds == [4]
+
+
+def test_parts_say_what_differs_and_the_rest_is_said_beside_them(tmp_path):
+    shared = {key: value for key, value in GOOD.items() if key not in ("dataset", "epochs")}
+    parts = [
+        {"dataset": "digits", "epochs": {"full": 4, "short": 2}},
+        {"like": "tiny_imagenet", "seeds": [5], "skip_missing": True},
+    ]
+    table = tables.load(written(tmp_path, shared | {"parts": parts, "seeds": [7], "analysis": {"geometry": None}}))
+    first, second = table.parts
+    assert (first.dataset, first.project, first.seeds, first.skip_missing) == ("digits", "mine", [7], False)
+    assert (second.dataset, second.project, second.seeds) == ("tiny_imagenet", "tiny_imagenet", [5])
+    assert second.epochs["full"] == 200 and second.skip_missing, "its own words, then those of the table it is like"
+    assert [pair.name for pair in second.pairs] == ["resnet14:resnet8"], "the file's words come before another table's"
+    assert table.analysis == {"geometry": {}}
+    other = tables.load(written(tmp_path, {"like": "mine.yaml", "methods": {"KD": None}}, "other.yaml"))
+    assert [part.dataset for part in other.parts] == ["digits", "tiny_imagenet"]
+    assert all(list(part.methods) == ["KD"] for part in other.parts) and other.analysis == {"geometry": {}}
+
+
+def test_an_analysis_has_settings_and_the_older_word_for_one_still_holds(tmp_path):
+    table = tables.load(written(tmp_path, GOOD | {"analysis": {"pareto": {"share": 0.5}, "sensitivity": None}}))
+    assert table.analysis == {"pareto": {"share": 0.5}, "sensitivity": {"share": 0.9}}
+    assert tables.load(written(tmp_path, GOOD | {"geometry": True})).analysis == {"geometry": {}}
+
+
+def test_pairs_and_methods_are_chosen_by_name(tmp_path):
+    pairs = [*GOOD["pairs"], {"teacher": "resnet14", "student": None}]
+    table = tables.load(written(tmp_path, GOOD | {"pairs": pairs, "alone": True}))
+    names = [run.name for run in plan(table.only(["resnet14"], None))]
+    assert sorted(names) == ["resnet14_icc,ICC.MARGIN:0.1,seed:0", "resnet14_icc,seed:0", "resnet14_vanilla,seed:0"]
+    (part,) = table.only(["resnet14:resnet8"], ["KD"]).parts
+    assert (list(part.methods), part.alone, len(part.pairs)) == (["KD"], False, 1)
+    (part,) = table.only(None, ["NONE"]).parts
+    assert (list(part.methods), part.alone) == ([], True)
+    assert table.only(None, None) == table
+    for chosen, told in (
+        (
+            (["resnet14:resnet9"], None),
+            r"--pairs: .* no 'resnet14:resnet9' \(did you mean 'resnet14:resnet8'\?\); it has",
+        ),
+        ((None, ["DKF"]), r"--methods: .* no 'DKF' \(did you mean 'DKD'\?\); it has DKD, KD, NONE"),
+    ):
+        with pytest.raises(UserError, match=told):
+            table.only(*chosen)
+
+
+def test_a_choice_keeps_the_parts_that_have_it():
+    (part,) = tables.load("transfer").only(["ResNet18:MobileNetV2"], ["KD"]).parts
+    assert part.dataset == "tiny_imagenet" and list(part.methods) == ["KD"]
 
 
 def test_the_shipped_tables():
     wanted = {
         "cifar100_homogeneous", "cifar100_heterogeneous", "cifar100_compatible", "tiny_imagenet", "imagenet", "digits",
-        "ablation_margin", "ablation_weight", "ablation_queue", "capacity_gap", "transfer", "quickstart",
+        "ablation_margin", "ablation_weight", "ablation_queue", "capacity_gap", "transfer", "quickstart", "sanity",
+        "pareto", "cross_architecture", "geometry",
     }  # fmt: skip
     assert wanted <= set(tables.shipped())
     for name in tables.shipped():

@@ -37,11 +37,11 @@ def test_time_left_learns_from_runs_of_the_same_kind(runs):
     left.learn(student, seconds=5, share=1)
     assert left.estimate([(other, 1.0), (student, 1.0)], jobs=1) == 25
     assert left.estimate([], jobs=1) == 0
-    assert TimeLeft({teacher.name: 7.0}).estimate([(teacher, 1.0)], jobs=1) == 7
+    assert TimeLeft({teacher.title: 7.0}).estimate([(teacher, 1.0)], jobs=1) == 7
 
 
 def test_lines_where_nothing_can_be_drawn(runs, capsys):
-    watch = Watch("quickstart", runs, [runs[0].name], jobs=2, expected={})
+    watch = Watch("quickstart", runs, [runs[0].title], jobs=2, expected={})
     watch.begin(runs[1])
     watch.at(runs[1], 0, 100, None)
     watch.at(runs[1], 50, 100, {"test_top1": 90.0})
