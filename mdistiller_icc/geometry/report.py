@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.geometry.classes import mean
-from mdistiller_icc.geometry.collect import Outputs, collect
 from mdistiller_icc.geometry.distances import Distances, class_distances
 from mdistiller_icc.geometry.margins import accuracy, class_margins
+from mdistiller_icc.geometry.outputs import Outputs, outputs_of
 from mdistiller_icc.geometry.soft_labels import entropy, within_class_share
 
 TEMPERATURES = (1.0, 4.0)
@@ -115,7 +115,7 @@ def analyse(
     Raises:
         UserError: there is no image, a model's outputs are not finite, or it was made for other classes.
     """
-    outputs = collect(models, loader, device)
+    outputs = outputs_of(models, loader, device)
     first = next(iter(outputs.values()))
     names = tuple(classes) or tuple(str(label) for label in range(first.logits.shape[1]))
     for name, one in outputs.items():

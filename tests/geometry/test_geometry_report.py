@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.geometry.collect import collect
-from mdistiller_icc.geometry.command import labels, main, split_words
 from mdistiller_icc.geometry.distances import class_distances
+from mdistiller_icc.geometry.outputs import outputs_of
 from mdistiller_icc.geometry.report import analyse, draw, save
+from mdistiller_icc.studies.analyze import labels, main, split_words
 
 
 class Net(nn.Module):
@@ -45,7 +45,7 @@ def test_outputs_are_those_of_eval_mode_and_leave_no_trace(batches):
     net = Net().train()
     net.body[1].eval()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    out = collect({"net": net}, batches, "cpu")["net"]
+    out = outputs_of({"net": net}, batches, "cpu")["net"]
     assert net.training and net.body[2].training and not net.body[1].training
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_every_model_sees_the_same_images_of_a_loader_that_never_repeats_itself(
                 yield torch.randn(8, 3, 2, 2), torch.randint(0, 3, (8,))
 
     net = Net()
-    out = collect({"a": net, "b": net}, Fresh(), "cpu")
+    out = outputs_of({"a": net, "b": net}, Fresh(), "cpu")
     assert torch.equal(out["a"].features, out["b"].features)
 
 

@@ -1,4 +1,4 @@
-"""From a table to its runs, in an order in which every student comes after its teacher, and how far each of them is."""
+"""From a table to its runs, in an order in which every student comes after its teacher."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from yacs.config import CfgNode
 from mdistiller_icc.config import load_config, merge, pairs
 from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, run_name
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce.table import SHIPPED, Kind, Pair, Part, Settings, Table
 from mdistiller_icc.run import check, configure
-from mdistiller_icc.teachers import resolve, store
+from mdistiller_icc.studies.table import Kind, Pair, Part, Settings, Table
+from mdistiller_icc.studies.table_file import SHIPPED
+from mdistiller_icc.teachers import store
 
-RECIPES = {kind: recipe for recipe, kind in store.KINDS.items()}
+TYPES = {kind: recipe for recipe, kind in store.KINDS.items()}
+"""The ``DISTILLER.TYPE`` that makes each kind of teacher."""
 TAKEN = ("EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "DATASET.TYPE", "DATASET.IMAGES", "DISTILLER.")
 """Keys that a table sets for each run, so that nobody can override them for all."""
 
@@ -52,6 +54,11 @@ class PlannedRun:
     @property
     def folder(self) -> Path:
         return RunFolder(self.cfg, self.name).path
+
+    @property
+    def console(self) -> Path:
+        """What the run prints."""
+        return self.folder / "console.txt"
 
     @property
     def teacher_file(self) -> Path:
@@ -125,7 +132,7 @@ class _Planner:
                             self._student(method, pair, pair.student, kind, teacher, seed)
 
     def _teacher(self, architecture: str, kind: str, variation: Settings, seed: int) -> PlannedRun:
-        settings = [_type(RECIPES[kind], architecture), self.part.teachers[kind].settings]
+        settings = [_type(TYPES[kind], architecture), self.part.teachers[kind].settings]
         told = []
         for key, value in variation.items():
             before = self._configure(settings)
@@ -138,14 +145,14 @@ class _Planner:
     def _student(self, method: str, pair: Pair, student: str, kind: str, teacher: PlannedRun | None, seed: int) -> None:
         own = [self.part.methods[method], pair.settings, pair.methods.get(method, {})]
         if teacher is None:
-            told, where, learnt = pair.teacher, self._store([]), {"TEACHER": pair.teacher}
-            varied: Mapping[str, Any] = {}
+            told, place, varied = pair.teacher, self._store([]), {}
+            learnt: Settings = {"TEACHER": pair.teacher}
         else:
-            told, where, varied = teacher.recipe, teacher.store, teacher.varied
+            told, place, varied = teacher.recipe, teacher.store, dict(teacher.varied)
             learnt = {"TEACHER": f"{pair.teacher}_{kind}", "TEACHER_SEED": seed}
         settings = [_type(method, student), {"DISTILLER": learnt}, *own]
         self._add(
-            "student", f"{method},{told},{student}", settings, seed, where, recipe=told, varied=varied, teacher=teacher
+            "student", f"{method},{told},{student}", settings, seed, place, recipe=told, varied=varied, teacher=teacher
         )
 
     def _store(self, variation: Sequence[str]) -> str:
@@ -153,13 +160,13 @@ class _Planner:
         return str(store.root() / part)
 
     def _add(
-        self, role: str, name: str, settings: Sequence[Settings], seed: int, where: str, **known: Any
+        self, role: str, name: str, settings: Sequence[Settings], seed: int, place: str, **known: Any
     ) -> PlannedRun:
         images = self._configure(settings).DATASET.IMAGES
         told = ",".join([name, *([f"DATASET.IMAGES:{images}"] if images else []), *self.overrides])
         experiment = {"PROJECT": self.project, "NAME": told, "SEED": seed}
         cfg = load_config(self._configure([*settings, {"EXPERIMENT": experiment}]), None, self.options)
-        run = PlannedRun(run_name(cfg), role, cfg, where, **known)
+        run = PlannedRun(run_name(cfg), role, cfg, place, **known)
         first = self.planned.setdefault(run.title, run)
         if first.cfg != cfg:
             raise UserError(f"{self.source}: two runs with different settings are called {run.name}")
@@ -216,39 +223,3 @@ def _nest(key: str, value: Any) -> Settings:
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return nested
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a run is: ``finished``, ``begun`` (with a checkpoint to continue from) or ``new``, after which epoch."""
-
-    status: str
-    epoch: int = 0
-    error: str | None = None
-
-
-def state(run: PlannedRun) -> State:
-    """Read from its folder how far a run is.
-
-    Raises:
-        UserError: the folder holds a run of other settings, or a teacher's place in the store is taken.
-    """
-    if run.role == "teacher":
-        try:
-            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}")
-        except UserError as error:
-            whose = str(error).partition(";")[0]
-            raise UserError(f"{whose}; move it away, or give this study a store with MDISTILLER_ICC_TEACHERS") from None
-    folder = RunFolder(run.cfg, run.name)
-    if not folder.begun():
-        return State("new")
-    folder.check_configuration()
-    record = folder.record()
-    try:
-        status, epoch, error = record["status"], int(record["epoch"]), record.get("error")
-    except (ValueError, KeyError, TypeError):
-        return State("begun")
-    published = run.role != "teacher" or ("digest" in record and run.teacher_file.is_file())
-    if status == "finished" and epoch == run.cfg.SOLVER.EPOCHS and published:
-        return State("finished", epoch)
-    return State("begun", epoch, error if status == "failed" else None)

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce import table as tables
-from mdistiller_icc.reproduce.plan import plan
+from mdistiller_icc.studies import table_file as tables
+from mdistiller_icc.studies.plan import plan
 
 GOOD = {
     "dataset": "digits",

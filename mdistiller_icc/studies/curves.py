@@ -6,13 +6,13 @@ Every point is a mean over seeds, its bar the sample standard deviation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mdistiller_icc.geometry.pictures import COLOURS, MARKERS, canvas
-from mdistiller_icc.reproduce.pareto import front
-from mdistiller_icc.reproduce.results import Mean, Result, by_recipe, mean
+from mdistiller_icc.studies.pareto import front
+from mdistiller_icc.studies.results import Mean, Result, by_recipe, mean
 
 SYMBOLS = {"ICC.MARGIN": "δ", "ICC.WEIGHT": "λ", "ICC.QUEUE.SIZE": "n", "ICC.TEMPERATURE": "τ"}
 PER_ROW = 3
@@ -112,12 +112,9 @@ def choices(found: Sequence[Result]) -> list[Choice]:
             choice = Choice(of, recipe, many[0].varied, epochs, mean(one.top1 for one in many))
             compared.setdefault(of, []).append(choice)
     told = []
-    for many in compared.values():
-        best = front([(one.epochs.mean, one.top1.mean) for one in many])
-        told += [
-            Choice(one.who, one.recipe, one.varied, one.epochs, one.top1, on_front=i in best)
-            for i, one in enumerate(many)
-        ]
+    for panel in compared.values():
+        best = front([(one.epochs.mean, one.top1.mean) for one in panel])
+        told += [replace(one, on_front=i in best) for i, one in enumerate(panel)]
     return told
 
 

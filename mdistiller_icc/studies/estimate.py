@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mdistiller_icc.reproduce.plan import PlannedRun
+from mdistiller_icc.studies.plan import PlannedRun
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ import torch
 
 from mdistiller_icc import data
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce import local
-from mdistiller_icc.reproduce.estimate import Past, free, in_bytes, total
-from mdistiller_icc.reproduce.plan import PlannedRun, State, plan, state
-from mdistiller_icc.reproduce.table import Table
-from mdistiller_icc.reproduce.watch import Watch, clock
 from mdistiller_icc.run import resolve_device
+from mdistiller_icc.studies import local, on_ray
+from mdistiller_icc.studies.estimate import Past, free, in_bytes, total
+from mdistiller_icc.studies.plan import PlannedRun, plan
+from mdistiller_icc.studies.state import State, state
+from mdistiller_icc.studies.table import Table
+from mdistiller_icc.studies.watch import Watch, clock
 
 
 class Study:
@@ -43,16 +44,15 @@ class Study:
     ) -> None:  # fmt: skip
         self.table, self.protocol, self.device, self.jobs = at_hand(table, options), protocol, device, jobs
         self.runs = plan(self.table, protocol, seeds, options)
-        self.states: dict[str, State] = {run.title: state(run) for run in self.runs}
-        self.finished = [name for name, state in self.states.items() if state.status == "finished"]
+        self.states: dict[PlannedRun, State] = {run: state(run) for run in self.runs}
         self.devices = devices(device, jobs, len(self.runs))
         folders = {Path(run.cfg.LOG.PREFIX) for run in self.runs}
         past = Past(folders, self.devices[0].partition(":")[0])
-        self.costs = {run.title: past.cost(run) for run in self.runs}
+        self.costs = {run: past.cost(run) for run in self.runs}
 
     @property
     def left(self) -> list[PlannedRun]:
-        return [run for run in self.runs if self.states[run.title].status != "finished"]
+        return [run for run in self.runs if self.states[run].status != "finished"]
 
     def told(self) -> str:
         """The plan in words: every run in the order they will be made, what is done, and what the rest will take."""
@@ -73,7 +73,7 @@ class Study:
         return "\n".join(lines)
 
     def _row(self, run: PlannedRun) -> tuple[str, ...]:
-        state, cost = self.states[run.title], self.costs[run.title]
+        state, cost = self.states[run], self.costs[run]
         of = f" {state.epoch}/{run.cfg.SOLVER.EPOCHS}" if state.status == "begun" else ""
         failed = ", failed" if state.error else ""
         seconds, size = self._left(run), cost.size
@@ -87,8 +87,8 @@ class Study:
         )
 
     def _left(self, run: PlannedRun) -> float | None:
-        seconds = self.costs[run.title].seconds
-        share = 1 - self.states[run.title].epoch / run.cfg.SOLVER.EPOCHS
+        seconds = self.costs[run].seconds
+        share = 1 - self.states[run].epoch / run.cfg.SOLVER.EPOCHS
         return None if seconds is None else seconds * share
 
     def _time(self) -> str:
@@ -101,7 +101,7 @@ class Study:
         return f"time{at_once}: about {clock(seconds / jobs)}{more}"
 
     def _disk(self) -> str:
-        size, unknown = total(self.costs[run.title].size for run in self.left)
+        size, unknown = total(self.costs[run].size for run in self.left)
         there = f"{in_bytes(free(self.runs[0].folder))} free"
         if unknown == len(self.left) and self.left:
             return f"disk: unknown ({there})"
@@ -119,31 +119,30 @@ class Study:
             KeyboardInterrupt: Ctrl-C; every run left a state to continue from.
         """
         jobs = len(self.devices)
-        expected = {name: cost.seconds for name, cost in self.costs.items() if cost.seconds is not None}
-        watch = Watch(self.table.name, self.runs, self.finished, jobs, expected)
+        expected = {run: cost.seconds for run, cost in self.costs.items() if cost.seconds is not None}
+        left = self.left
+        watch = Watch(self.table.name, left, len(self.runs) - len(left), jobs, expected)
         try:
             with contextlib.closing(watch):
                 if engine == "ray":
-                    from mdistiller_icc.reproduce import on_ray
-
-                    on_ray.run_all(self.runs, self.finished, address, self.device, jobs, self.jobs or 1, watch)
+                    on_ray.run_all(left, address, self.device, jobs, self.jobs or 1, watch)
                 else:
-                    local.run_all(self.runs, self.finished, self.devices, _threads(jobs), watch)
+                    local.run_all(left, self.devices, _threads(jobs), watch)
         finally:
             self._summarise(watch)
         return int(any(outcome.status != "finished" for outcome in watch.outcomes.values()))
 
     def _summarise(self, watch: Watch) -> None:
         count = Counter(outcome.status for outcome in watch.outcomes.values())
-        before = f" ({len(self.finished)} before)" if self.finished else ""
-        done = len(self.finished) + count["finished"]
+        before = f" ({watch.before} before)" if watch.before else ""
+        done = watch.before + count["finished"]
         others = [f"{count[status]} {status}" for status in ("failed", "skipped") if count[status]]
-        left = len(self.runs) - len(self.finished) - len(watch.outcomes)
+        left = len(self.runs) - watch.before - len(watch.outcomes)
         others += [f"{left} left: the same command goes on"] if left else []
         print("; ".join([f"{done} of {len(self.runs)} runs finished{before}", *others]), file=sys.stderr)
-        for name, outcome in watch.outcomes.items():
+        for run, outcome in watch.outcomes.items():
             if outcome.status == "failed":
-                print(f"failed: {name.partition('/')[2]}: {outcome.words}", file=sys.stderr)
+                print(f"failed: {run.name}: {outcome.words}", file=sys.stderr)
 
 
 def at_hand(table: Table, options: Sequence[str]) -> Table:

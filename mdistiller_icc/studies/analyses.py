@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdistiller_icc.reproduce import curves
-from mdistiller_icc.reproduce.plan import PlannedRun
-from mdistiller_icc.reproduce.results import Result, images_judged, markdown, results, save
-from mdistiller_icc.reproduce.table import Table
-from mdistiller_icc.reproduce.teacher_geometry import compare
+from mdistiller_icc.studies import curves
+from mdistiller_icc.studies.feature_spaces import compare
+from mdistiller_icc.studies.plan import PlannedRun
+from mdistiller_icc.studies.results import Result, images_judged, markdown, results, save
+from mdistiller_icc.studies.table import Table
 from mdistiller_icc.tables import render
 
 

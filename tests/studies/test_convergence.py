@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdistiller_icc.reproduce import curves
-from mdistiller_icc.reproduce.convergence import epochs_until, final
-from mdistiller_icc.reproduce.pareto import front
-from mdistiller_icc.reproduce.plan import plan
-from mdistiller_icc.reproduce.results import Result, images_judged, markdown, results, save
-from mdistiller_icc.reproduce.table import load
+from mdistiller_icc.studies import curves
+from mdistiller_icc.studies.convergence import epochs_until, final
+from mdistiller_icc.studies.pareto import front
+from mdistiller_icc.studies.plan import plan
+from mdistiller_icc.studies.results import Result, images_judged, markdown, results, save
+from mdistiller_icc.studies.table_file import load
 
 EPOCHS = [{"epoch": i + 1, "test_top1": top1} for i, top1 in enumerate([10.0, 30.0, 24.0, None, 31.0, 40.0])]
 

@@ -13,7 +13,7 @@ import torch
 from mdistiller_icc import data
 from mdistiller_icc.geometry.report import Report, analyse, draw, save
 from mdistiller_icc.plugin import register
-from mdistiller_icc.reproduce.plan import PlannedRun
+from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.teachers import checkpoint, resolve
 
 FIGURES = ("top1", "intra", "inter", "ratio")
@@ -45,7 +45,7 @@ def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bo
         many = [_figures(report, name) for report in reports.values()]
         cells = []
         for figure, digits in zip(FIGURES, (2, 3, 3, 3), strict=True):
-            known = [one[figure] for one in many if one[figure] is not None]
+            known = [value for one in many if (value := one[figure]) is not None]
             cells.append(f"{fmean(known):.{digits}f}" if known else "–")
         print(f"| {name} | " + " | ".join(cells) + " |")
     save(reports[first], folder)

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from mdistiller_icc.reproduce.convergence import epochs_until, final, history
-from mdistiller_icc.reproduce.plan import PlannedRun
+from mdistiller_icc.studies.convergence import epochs_until, final, history
+from mdistiller_icc.studies.plan import PlannedRun
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,12 @@ class Mean:
     spread: float
     n: int
 
+    def told(self, digits: int = 2) -> str:
+        """The mean, and the spread of more than one."""
+        return f"{self.mean:.{digits}f}" + (f" ± {self.spread:.{digits}f}" if self.n > 1 else "")
+
     def __str__(self) -> str:
-        return f"{self.mean:.2f}" + (f" ± {self.spread:.2f}" if self.n > 1 else "")
+        return self.told()
 
 
 def mean(values: Iterable[float]) -> Mean:

@@ -13,12 +13,12 @@ from mdistiller_icc.config import load_config
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce import table as tables
-from mdistiller_icc.reproduce.local import Agenda, Outcome
-from mdistiller_icc.reproduce.plan import State, plan, shorten, state
-from mdistiller_icc.reproduce.study import devices
-from mdistiller_icc.reproduce.table import Kind, Pair, Part, Table
 from mdistiller_icc.run import configure
+from mdistiller_icc.studies import table_file as tables
+from mdistiller_icc.studies.plan import plan, shorten
+from mdistiller_icc.studies.state import State, state
+from mdistiller_icc.studies.study import devices
+from mdistiller_icc.studies.table import Kind, Pair, Part, Table
 from mdistiller_icc.teachers import checkpoint
 
 
@@ -66,28 +66,6 @@ def test_whatever_the_table_teachers_come_first_and_names_differ(table):
     students = {run.cfg.DISTILLER.STUDENT for run in runs if run.role == "student"} if part.alone else ()
     distilled = len(pairs) * kinds * len(part.methods) + len(students)
     assert len(runs) - len(teachers) == len(part.seeds) * distilled
-
-
-@given(TABLES, st.randoms(use_true_random=False))
-@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
-def test_whatever_fails_every_run_ends_once_and_none_begins_without_its_teacher(table, random):
-    runs = plan(table)
-    before = {run.title for run in runs if run.role == "teacher" and random.random() < 0.3}
-    agenda, ended, going = Agenda(runs, before), {}, []
-    while True:
-        while len(going) < 3 and (run := agenda.next()) is not None:
-            teacher = run.teacher and run.teacher.title
-            assert teacher is None or teacher in before or ended[teacher].status == "finished"
-            going.append(run)
-        if not going:
-            break
-        run = going.pop(random.randrange(len(going)))
-        for one, outcome in agenda.end(run, Outcome(random.choice(["finished", "failed"]))):
-            assert one.title not in ended
-            ended[one.title] = outcome
-            if outcome.status == "skipped":
-                assert ended[one.teacher.title].status != "finished"
-    assert ended.keys() | before == {run.title for run in runs}
 
 
 def test_names_places_and_settings():

@@ -7,9 +7,9 @@ import torch
 
 from mdistiller_icc.plugin import register
 from mdistiller_icc.probe import IMAGE_SIZE
-from mdistiller_icc.reproduce import table as tables
-from mdistiller_icc.reproduce.plan import plan
 from mdistiller_icc.run import _distiller
+from mdistiller_icc.studies import table_file as tables
+from mdistiller_icc.studies.plan import plan
 from mdistiller_icc.teachers import resolve
 
 CLASSES = {"digits": 10, "cifar100": 100, "tiny_imagenet": 200, "imagenet": 1000}
