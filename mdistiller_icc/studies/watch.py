@@ -11,23 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tqdm import tqdm
 
 from mdistiller_icc.studies.execute import Outcome
 from mdistiller_icc.studies.plan import PlannedRun
 
-FORMAT = "{desc} |{bar:16}| {told}"
+FORMAT = "{desc} |{bar:16}|{postfix}"
 SECONDS_BETWEEN_LOOKS = 0.5
-
-
-class _Bar(tqdm):
-    told = ""
-
-    @property
-    def format_dict(self) -> Any:
-        return super().format_dict | {"told": self.told}
 
 
 @dataclass
@@ -62,7 +53,7 @@ class Watch:
         self.time_left = TimeLeft(expected)
         self.begun = time.monotonic()
         drawn = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self.bar = _Bar(total=self.all, bar_format=FORMAT, dynamic_ncols=True) if drawn else None
+        self.bar = tqdm(total=self.all, bar_format=FORMAT, dynamic_ncols=True) if drawn else None
         self._draw()
 
     def look(self) -> None:
@@ -115,14 +106,15 @@ class Watch:
             return
         self.bar.n = self.before + len(self.outcomes) + sum(map(self._share, self.going))
         self.bar.set_description_str(f"{self.title} {self._done()}/{self.all} runs", refresh=False)
-        self.bar.told = self._times()
+        shown = self._times()
         if self.going:
             furthest = max(self.going, key=self._share)
             top1 = self.going[furthest].top1
             told = f", {top1:.2f} %" if top1 is not None else ""
             more = f" +{len(self.going) - 1} more" if len(self.going) > 1 else ""
-            self.bar.told += f"  {furthest.name} ({100 * self._share(furthest):.0f} % done{told}){more}"
-        self.bar.update(0)
+            shown += f"  {furthest.name} ({100 * self._share(furthest):.0f} % done{told}){more}"
+        self.bar.set_postfix_str(shown, refresh=False)
+        self.bar.refresh()
 
     def _say(self, line: str) -> None:
         if self.bar is None:
