@@ -119,7 +119,10 @@ def choices(found: Sequence[Result]) -> list[Choice]:
 
 
 def pareto(told: Sequence[Choice], share: float, top1_of: str, path: Path) -> Path:
-    """Draw accuracy against the teacher's epochs to converge, a panel for whoever was trained, with its front."""
+    """Draw accuracy against the teacher's epochs to converge, a panel for whoever was trained, with its front.
+
+    Those on the front are named, and the teachers of whom nothing varies, which are squares.
+    """
     panels: dict[str, list[Choice]] = {}
     for one in told:
         panels.setdefault(one.who, []).append(one)
@@ -127,7 +130,8 @@ def pareto(told: Sequence[Choice], share: float, top1_of: str, path: Path) -> Pa
         for axis, (who, many) in zip(axes, panels.items(), strict=True):
             for one in many:
                 axis.errorbar(
-                    one.epochs.mean, one.top1.mean, xerr=one.epochs.spread, yerr=one.top1.spread, fmt="o", markersize=4,
+                    one.epochs.mean, one.top1.mean, xerr=one.epochs.spread, yerr=one.top1.spread, fmt="o" if one.varied else "s",
+                    markersize=4,
                     linewidth=0.6, color=COLOURS[1] if one.on_front else "0.6",
                 )  # fmt: skip
             best = sorted((one for one in many if one.on_front), key=lambda one: one.epochs.mean)
@@ -135,7 +139,7 @@ def pareto(told: Sequence[Choice], share: float, top1_of: str, path: Path) -> Pa
                 [one.epochs.mean for one in best], [one.top1.mean for one in best], where="post", color=COLOURS[1],
                 linewidth=1,
             )  # fmt: skip
-            for one in best:
+            for one in [one for one in many if one.on_front or not one.varied]:
                 label = settings_told(one.varied) or one.recipe
                 axis.annotate(label, (one.epochs.mean, one.top1.mean), (4, 4), textcoords="offset points", fontsize=7)
             axis.set(
