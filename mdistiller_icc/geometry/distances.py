@@ -95,11 +95,13 @@ class ClassSums:
         inter_per_class = listed(inter, seen & (seen_classes >= 2))
 
         mean_intra, mean_inter = mean(intra_per_class), mean(inter_per_class)
-        defined = mean_intra is not None and mean_inter is not None and mean_inter > RESOLUTION
+        ratio = None
+        if mean_intra is not None and mean_inter is not None and mean_inter > RESOLUTION:
+            ratio = mean_intra / mean_inter
         return Distances(
             intra=mean_intra,
             inter=mean_inter,
-            ratio=mean_intra / mean_inter if defined else None,
+            ratio=ratio,
             intra_per_class=intra_per_class,
             inter_per_class=inter_per_class,
             count=count.long().tolist(),

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from mdistiller_icc.geometry.collect import Outputs
 from mdistiller_icc.geometry.distances import Distances
 from mdistiller_icc.geometry.extra import analysis_extra
+from mdistiller_icc.geometry.outputs import Outputs
 from mdistiller_icc.geometry.tsne import embed, pick
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -26,7 +26,7 @@ CLASS_COLOURS = (
     "#44AA99", "#882255", "#999933", "#6699CC", "#661100", "#888888",
 )  # fmt: skip
 MARKERS = "osD^vP"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -151,7 +151,7 @@ def class_bars(distances: Mapping[str, Distances], classes: Sequence[str], path:
     Beyond 200 classes, 200 spread evenly over that order are shown.
     """
     first = next(iter(distances.values())).intra_per_class
-    order = sorted((label for label, value in enumerate(first) if value is not None), key=lambda label: first[label])
+    order = [label for _value, label in sorted((v, label) for label, v in enumerate(first) if v is not None)]
     total = len(order)
     if total > MOST_BARS:
         order = [order[round(i * (total - 1) / (MOST_BARS - 1))] for i in range(MOST_BARS)]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.geometry.classes import mean
-from mdistiller_icc.geometry.collect import Outputs, collect
 from mdistiller_icc.geometry.distances import Distances, class_distances
 from mdistiller_icc.geometry.margins import accuracy, class_margins
+from mdistiller_icc.geometry.outputs import Outputs, outputs_of
 from mdistiller_icc.geometry.soft_labels import entropy, within_class_share
 
 TEMPERATURES = (1.0, 4.0)
@@ -115,7 +115,7 @@ def analyse(
     Raises:
         UserError: there is no image, a model's outputs are not finite, or it was made for other classes.
     """
-    outputs = collect(models, loader, device)
+    outputs = outputs_of(models, loader, device)
     first = next(iter(outputs.values()))
     names = tuple(classes) or tuple(str(label) for label in range(first.logits.shape[1]))
     for name, one in outputs.items():
@@ -126,27 +126,30 @@ def analyse(
 
 
 def save(report: Report, folder: str | Path) -> dict[str, Path]:
-    """Write ``report.json``, ``report.md`` and the pictures into ``folder`` and return their paths.
-
-    Returns:
-        The paths by ``json``, ``markdown``, ``tsne``, ``histograms`` and ``classes``.
-
-    Raises:
-        UserError: the ``analysis`` extra is missing; JSON and Markdown are written all the same.
-    """
+    """Write ``report.json`` and ``report.md`` into ``folder`` and return their paths by ``json`` and ``markdown``."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"json": folder / "report.json", "markdown": folder / "report.md"}
     paths["json"].write_text(json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     paths["markdown"].write_text(report.markdown(), encoding="utf-8")
+    return paths
 
+
+def draw(report: Report, folder: str | Path) -> dict[str, Path]:
+    """Draw the report's pictures into ``folder`` and return their paths by ``tsne``, ``histograms`` and ``classes``.
+
+    Raises:
+        UserError: the ``analysis`` extra is missing.
+    """
     from mdistiller_icc.geometry import pictures
 
+    folder = Path(folder)
     distances = {name: one.distances for name, one in report.geometry.items()}
-    paths["tsne"] = pictures.tsne(report.outputs, distances, report.classes, folder / "tsne.png")
-    paths["histograms"] = pictures.histograms(report.outputs, distances, folder / "histograms.png")
-    paths["classes"] = pictures.class_bars(distances, report.classes, folder / "classes.png")
-    return paths
+    return {
+        "tsne": pictures.tsne(report.outputs, distances, report.classes, folder / "tsne.png"),
+        "histograms": pictures.histograms(report.outputs, distances, folder / "histograms.png"),
+        "classes": pictures.class_bars(distances, report.classes, folder / "classes.png"),
+    }
 
 
 def _flat(geometry: Geometry) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from yacs.config import CfgNode
 
 from mdistiller_icc.errors import UserError
@@ -24,9 +24,13 @@ class TheoryICC(ICC):
         UserError: the settings do not give every sample a second view.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode) -> None:
-        check_theory(cfg.ICC)
-        super().__init__(student, teacher, cfg)
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        super().check(cfg)
+        if cfg.ICC.POSITIVE != "twin":
+            raise UserError(
+                f"the theory needs a second view of every sample: ICC.POSITIVE twin, not {cfg.ICC.POSITIVE}"
+            )
 
     def classification_loss(self, logits: Tensor, feature: Tensor, target: Tensor) -> Tensor:
         f, view = scaled(feature, "cosine").chunk(2)
@@ -39,13 +43,3 @@ class TheoryICC(ICC):
 
     def _pulls(self, *_: Any) -> Tensor | None:
         return None  # they are compared with cross-entropy's, which moves no feature here
-
-
-def check_theory(node: CfgNode) -> None:
-    """Look whether the settings ``ICC`` give every sample a second view.
-
-    Raises:
-        UserError: they do not.
-    """
-    if node.POSITIVE != "twin":
-        raise UserError(f"the theory needs a second view of every sample: ICC.POSITIVE twin, not {node.POSITIVE}")

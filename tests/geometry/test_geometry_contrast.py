@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from mdistiller_icc import sweep
 from mdistiller_icc.geometry.contrast import contrast
+from mdistiller_icc.studies import sweep
 
 
 def test_one_possible_negative_each_makes_the_draw_certain():

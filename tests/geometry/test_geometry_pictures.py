@@ -11,8 +11,8 @@ import torch
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.geometry import pictures, theory
-from mdistiller_icc.geometry.collect import Outputs
 from mdistiller_icc.geometry.distances import class_distances
+from mdistiller_icc.geometry.outputs import Outputs
 from mdistiller_icc.geometry.tsne import embed, pick
 
 image = pytest.importorskip("matplotlib.image", reason="pictures need matplotlib: the analysis extra")

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.geometry.collect import collect
-from mdistiller_icc.geometry.command import labels, main, split_words
 from mdistiller_icc.geometry.distances import class_distances
-from mdistiller_icc.geometry.report import analyse, save
+from mdistiller_icc.geometry.outputs import outputs_of
+from mdistiller_icc.geometry.report import analyse, draw, save
+from mdistiller_icc.studies.analyze import labels, main, split_words
 
 
 class Net(nn.Module):
@@ -45,7 +45,7 @@ def test_outputs_are_those_of_eval_mode_and_leave_no_trace(batches):
     net = Net().train()
     net.body[1].eval()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    out = collect({"net": net}, batches, "cpu")["net"]
+    out = outputs_of({"net": net}, batches, "cpu")["net"]
     assert net.training and net.body[2].training and not net.body[1].training
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     with torch.no_grad():
@@ -63,13 +63,13 @@ def test_every_model_sees_the_same_images_of_a_loader_that_never_repeats_itself(
                 yield torch.randn(8, 3, 2, 2), torch.randint(0, 3, (8,))
 
     net = Net()
-    out = collect({"a": net, "b": net}, Fresh(), "cpu")
+    out = outputs_of({"a": net, "b": net}, Fresh(), "cpu")
     assert torch.equal(out["a"].features, out["b"].features)
 
 
 def test_the_report_states_the_figures_of_the_functions(batches, tmp_path):
     report = analyse({"a": Net(), "b|c": Net(seed=1)}, batches, "cpu", ("x", "y", "z"), {"dataset": "toy"})
-    paths = save(report, tmp_path / "new" / "folder")
+    paths = save(report, tmp_path / "new" / "folder") | draw(report, tmp_path / "new" / "folder")
     told = json.loads(paths["json"].read_text())
     outputs = report.outputs["a"]
     expected = class_distances(outputs.features, outputs.target, 3)
@@ -117,8 +117,10 @@ def test_what_cannot_be_analysed_is_one_line(batches):
 
 def test_figures_are_written_even_where_pictures_cannot_be(batches, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    report = analyse({"a": Net()}, batches, "cpu")
+    save(report, tmp_path)
     with pytest.raises(UserError, match="analysis"):
-        save(analyse({"a": Net()}, batches, "cpu"), tmp_path)
+        draw(report, tmp_path)
     assert (tmp_path / "report.json").stat().st_size and (tmp_path / "report.md").stat().st_size
 
 

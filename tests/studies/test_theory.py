@@ -10,8 +10,8 @@ from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
+from mdistiller_icc.studies.sweep import main
 from mdistiller_icc.studies.theory import TheoryICC
-from mdistiller_icc.sweep import main
 
 DIGITS = ["DATASET.TYPE", "digits", "DISTILLER.TYPE", "ICC", "DISTILLER.STUDENT", "resnet8", "DATASET.FRACTION", "0.2"]
 

@@ -21,7 +21,7 @@ class Outputs:
 
 
 @torch.no_grad()
-def collect(
+def outputs_of(
     models: Mapping[str, nn.Module], loader: Iterable[Sequence[Tensor]], device: torch.device | str
 ) -> dict[str, Outputs]:
     """Show every model the same images once and return its outputs by name.

@@ -1,11 +1,11 @@
-"""From a table to its runs, in an order in which every student comes after its teacher, and how far each of them is."""
+"""From a table to its runs, in an order in which every student comes after its teacher."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,34 +15,50 @@ from yacs.config import CfgNode
 from mdistiller_icc.config import load_config, merge, pairs
 from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, run_name
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce.table import SHIPPED, Kind, Pair, Settings, Table
 from mdistiller_icc.run import check, configure
-from mdistiller_icc.teachers import resolve, store
+from mdistiller_icc.studies.table import Kind, Pair, Part, Settings, Table
+from mdistiller_icc.studies.table_file import SHIPPED
+from mdistiller_icc.teachers import store
 
-RECIPES = {kind: recipe for recipe, kind in store.KINDS.items()}
+TYPES = {kind: recipe for recipe, kind in store.KINDS.items()}
+"""The ``DISTILLER.TYPE`` that makes each kind of teacher."""
 TAKEN = ("EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "DATASET.TYPE", "DATASET.IMAGES", "DISTILLER.")
 """Keys that a table sets for each run, so that nobody can override them for all."""
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, eq=False)
+class PlannedRun:
     """One training run of a study.
 
     Attributes:
-        name: of its folder; no other run of the study has it.
+        name: of its folder.
         store: folder of the teacher store in which it puts its teacher, or finds it.
-        needs: names of the runs that must have finished before.
+        recipe: how its teacher is made, or itself if it is one: ``resnet56_icc,ICC.MARGIN:0.1``.
+        varied: the settings of that recipe which the table varies.
+        teacher: the run that must have finished before.
     """
 
     name: str
     role: str
     cfg: CfgNode
     store: str
-    needs: tuple[str, ...] = ()
+    recipe: str = ""
+    varied: Mapping[str, Any] = field(default_factory=dict)
+    teacher: PlannedRun | None = None
+
+    @property
+    def title(self) -> str:
+        """``PROJECT/NAME``, which no other run has."""
+        return f"{self.cfg.EXPERIMENT.PROJECT}/{self.name}"
 
     @property
     def folder(self) -> Path:
         return RunFolder(self.cfg, self.name).path
+
+    @property
+    def console(self) -> Path:
+        """What the run prints."""
+        return self.folder / "console.txt"
 
     @property
     def teacher_file(self) -> Path:
@@ -54,7 +70,7 @@ class Run:
 
 def plan(
     table: Table, protocol: str = "full", seeds: Sequence[int] | None = None, options: Sequence[str] = ()
-) -> list[Run]:
+) -> list[PlannedRun]:
     """The runs of a table, teachers before their students; the student of seed s learns from the teacher of seed s.
 
     Args:
@@ -66,49 +82,57 @@ def plan(
     Raises:
         UserError: a setting is wrong, or two different runs would share a name.
     """
-    return _Planner(table, protocol, options).runs(table.seeds if seeds is None else list(dict.fromkeys(seeds)))
+    planned: dict[str, PlannedRun] = {}
+    for part in table.parts:
+        planner = _Planner(table.source, part, protocol, options, planned)
+        planner.add(part.seeds if seeds is None else list(dict.fromkeys(seeds)))
+    return sorted(planned.values(), key=lambda run: (run.cfg.EXPERIMENT.SEED, run.role != "teacher"))
 
 
 class _Planner:
-    def __init__(self, table: Table, protocol: str, options: Sequence[str]) -> None:
+    """Adds a part's runs to those of the parts before it, with which it may share some."""
+
+    def __init__(
+        self, source: str, part: Part, protocol: str, options: Sequence[str], planned: dict[str, PlannedRun]
+    ) -> None:
         for key, _value in pairs(options):
             if key.startswith(TAKEN):
-                raise UserError(f"command line: {key} is set by the table {table.source} for each run")
-        self.table, self.options = table, options
-        self.share = Fraction(table.epochs[protocol], table.epochs["full"])
-        self.project = table.project if protocol == "full" else f"{table.project}_{protocol}"
+                raise UserError(f"command line: {key} is set by the table {source} for each run")
+        self.source, self.part, self.options, self.planned = source, part, options, planned
+        self.share = Fraction(part.epochs[protocol], part.epochs["full"])
+        self.project = part.project if protocol == "full" else f"{part.project}_{protocol}"
         self.overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
         # Other recipes must not meet in the store, where a teacher is known by its architecture, kind and seed alone.
-        own = [] if Path(table.source).parent == SHIPPED else [table.project]
+        own = [part.store] if part.store else [] if Path(source).parent == SHIPPED else [part.project]
         self.variant = [*own, *([] if protocol == "full" else [protocol]), *self.overrides]
         self.schema = configure(None)
-        self.planned: dict[str, Run] = {}
 
-    def runs(self, seeds: Sequence[int]) -> list[Run]:
-        teachers = list(dict.fromkeys(pair.teacher for pair in self.table.pairs))
-        variations = {kind: list(_products(entry)) for kind, entry in self.table.teachers.items()}
+    def add(self, seeds: Sequence[int]) -> None:
+        architectures = list(dict.fromkeys(pair.teacher for pair in self.part.pairs))
+        variations = {kind: list(_products(entry)) for kind, entry in self.part.teachers.items()}
         # A study that is stopped early has whole seeds, so that its table has whole rows.
         for seed in seeds:
             trained = {
                 (architecture, kind, i): self._teacher(architecture, kind, variation, seed)
-                for architecture in teachers
+                for architecture in architectures
                 for kind, many in variations.items()
                 if kind != "pretrained"
                 for i, variation in enumerate(many)
             }
-            for pair in self.table.pairs:
-                if self.table.alone:
+            for pair in self.part.pairs:
+                if pair.student is None:
+                    continue
+                if self.part.alone:
                     settings = (_type("NONE", pair.student), pair.settings)
                     self._add("student", f"NONE,{pair.student}", settings, seed, self._store([]))
                 for kind, many in variations.items():
                     for i in range(len(many)):
-                        teacher = trained.get((pair.teacher, kind, i))
-                        for method in self.table.methods:
-                            self._student(method, pair, kind, teacher, seed)
-        return sorted(self.planned.values(), key=lambda run: (run.cfg.EXPERIMENT.SEED, run.role != "teacher"))
+                        for method in self.part.methods:
+                            teacher = trained.get((pair.teacher, kind, i))
+                            self._student(method, pair, pair.student, kind, teacher, seed)
 
-    def _teacher(self, architecture: str, kind: str, variation: Settings, seed: int) -> tuple[str, Run]:
-        settings = [_type(RECIPES[kind], architecture), self.table.teachers[kind].settings]
+    def _teacher(self, architecture: str, kind: str, variation: Settings, seed: int) -> PlannedRun:
+        settings = [_type(TYPES[kind], architecture), self.part.teachers[kind].settings]
         told = []
         for key, value in variation.items():
             before = self._configure(settings)
@@ -116,43 +140,46 @@ class _Planner:
             if self._configure(settings) != before:  # one of the values is usually what the table has anyway
                 told.append(f"{key}:{value}")
         name = ",".join([f"{architecture}_{kind}", *told])
-        return name, self._add("teacher", name, settings, seed, self._store(told))
+        return self._add("teacher", name, settings, seed, self._store(told), recipe=name, varied=variation)
 
-    def _student(self, method: str, pair: Pair, kind: str, teacher: tuple[str, Run] | None, seed: int) -> None:
-        own = [self.table.methods[method], pair.settings, pair.methods.get(method, {})]
+    def _student(self, method: str, pair: Pair, student: str, kind: str, teacher: PlannedRun | None, seed: int) -> None:
+        own = [self.part.methods[method], pair.settings, pair.methods.get(method, {})]
         if teacher is None:
-            told, where, needs, learnt = pair.teacher, self._store([]), (), {"TEACHER": pair.teacher}
+            told, place, varied = pair.teacher, self._store([]), {}
+            learnt: Settings = {"TEACHER": pair.teacher}
         else:
-            told, run = teacher
-            where, needs = run.store, (run.name,)
+            told, place, varied = teacher.recipe, teacher.store, dict(teacher.varied)
             learnt = {"TEACHER": f"{pair.teacher}_{kind}", "TEACHER_SEED": seed}
-        settings = [_type(method, pair.student), {"DISTILLER": learnt}, *own]
-        self._add("student", f"{method},{told},{pair.student}", settings, seed, where, needs)
+        settings = [_type(method, student), {"DISTILLER": learnt}, *own]
+        self._add(
+            "student", f"{method},{told},{student}", settings, seed, place, recipe=told, varied=varied, teacher=teacher
+        )
 
     def _store(self, variation: Sequence[str]) -> str:
         part = ",".join([*self.variant, *variation]).replace("/", "_")
         return str(store.root() / part)
 
     def _add(
-        self, role: str, name: str, settings: Sequence[Settings], seed: int, where: str, needs: tuple[str, ...] = ()
-    ) -> Run:
+        self, role: str, name: str, settings: Sequence[Settings], seed: int, place: str, **known: Any
+    ) -> PlannedRun:
         images = self._configure(settings).DATASET.IMAGES
         told = ",".join([name, *([f"DATASET.IMAGES:{images}"] if images else []), *self.overrides])
         experiment = {"PROJECT": self.project, "NAME": told, "SEED": seed}
         cfg = load_config(self._configure([*settings, {"EXPERIMENT": experiment}]), None, self.options)
-        run = Run(run_name(cfg), role, cfg, where, needs)
-        if self.planned.setdefault(run.name, run).cfg != cfg:
-            raise UserError(f"{self.table.source}: two runs with different settings are called {run.name}")
-        if self.planned[run.name] is run:
+        run = PlannedRun(run_name(cfg), role, cfg, place, **known)
+        first = self.planned.setdefault(run.title, run)
+        if first.cfg != cfg:
+            raise UserError(f"{self.source}: two runs with different settings are called {run.name}")
+        if first is run:
             check(cfg)  # before the first of them is trained
-        return self.planned[run.name]
+        return first
 
     def _configure(self, settings: Sequence[Settings]) -> CfgNode:
         cfg = self.schema.clone()
         cfg.defrost()
-        always = {"DATASET": {"TYPE": self.table.dataset}, "SOLVER": {"EPOCHS": self.table.epochs["full"]}}
-        for part in (always, self.table.settings, *settings):
-            merge(cfg, part, self.table.source)
+        always = {"DATASET": {"TYPE": self.part.dataset}, "SOLVER": {"EPOCHS": self.part.epochs["full"]}}
+        for part in (always, self.part.settings, *settings):
+            merge(cfg, part, self.source)
         shorten(cfg, self.share)
         cfg.freeze()
         return cfg
@@ -196,39 +223,3 @@ def _nest(key: str, value: Any) -> Settings:
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return nested
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a run is: ``finished``, ``begun`` (with a checkpoint to continue from) or ``new``, after which epoch."""
-
-    status: str
-    epoch: int = 0
-    error: str | None = None
-
-
-def state(run: Run) -> State:
-    """Read from its folder how far a run is.
-
-    Raises:
-        UserError: the folder holds a run of other settings, or a teacher's place in the store is taken.
-    """
-    if run.role == "teacher":
-        try:
-            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}")
-        except UserError as error:
-            whose = str(error).partition(";")[0]
-            raise UserError(f"{whose}; move it away, or give this study a store with MDISTILLER_ICC_TEACHERS") from None
-    folder = RunFolder(run.cfg, run.name)
-    if not folder.begun():
-        return State("new")
-    folder.check_configuration()
-    record = folder.record()
-    try:
-        status, epoch, error = record["status"], int(record["epoch"]), record.get("error")
-    except (ValueError, KeyError, TypeError):
-        return State("begun")
-    published = run.role != "teacher" or ("digest" in record and run.teacher_file.is_file())
-    if status == "finished" and epoch == run.cfg.SOLVER.EPOCHS and published:
-        return State("finished", epoch)
-    return State("begun", epoch, error if status == "failed" else None)

@@ -18,13 +18,12 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import exit_status
-from mdistiller_icc.reproduce.command import main
-from mdistiller_icc.reproduce.execute import execute
-from mdistiller_icc.reproduce.plan import plan
-from mdistiller_icc.reproduce.table import load
+from mdistiller_icc.studies.execute import execute
+from mdistiller_icc.studies.plan import plan
+from mdistiller_icc.studies.reproduce import main
+from mdistiller_icc.studies.table_file import load
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -219,7 +218,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
 
 def test_help_needs_no_torch():
     code = (
-        "import sys; from mdistiller_icc.reproduce import command, quickstart; command.parser().format_help(); "
+        "import sys; from mdistiller_icc.studies import analyze, reproduce, sweep; reproduce.parser().format_help(); "
         "print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "False\n"
@@ -229,7 +228,7 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(tmp_path):
     (tmp_path / "orphan.py").write_text(
         "import multiprocessing, os, time\n"
         "from threading import Thread\n"
-        "from mdistiller_icc.reproduce.worker import die_with_parent\n"
+        "from mdistiller_icc.studies.local import die_with_parent\n"
         "def child():\n"
         "    Thread(target=die_with_parent, daemon=True).start()\n"
         "    print('ready', flush=True)\n"
@@ -251,7 +250,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
     run = plan(load("tiny.yaml"))[0]
     run.folder.mkdir(parents=True)
     with FileLock(RunFolder(run.cfg, run.name).lock):
-        outcome = execute(run, "cpu", Silent())
+        outcome = execute(run, "cpu")
     assert outcome.status == "failed" and "another process is at this run" in outcome.words
     assert not (run.folder / "config.yaml").exists()
 
@@ -263,6 +262,6 @@ def test_an_error_in_a_run_leaves_its_traceback_beside_it(tmp_path, monkeypatch,
     run.folder.mkdir(parents=True)
     (run.folder / "worklog.txt").mkdir()  # where a file has to be written
     with capfd.disabled():
-        outcome = execute(run, "cpu", Silent())
+        outcome = execute(run, "cpu")
     assert outcome.status == "failed" and f"traceback: {run.folder}/console.txt" in outcome.words
     assert "Traceback (most recent call last)" in (run.folder / "console.txt").read_text()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdistiller_icc.reproduce import table as tables
-from mdistiller_icc.reproduce.estimate import Past, in_bytes, total
-from mdistiller_icc.reproduce.execute import Outcome, Reporter
-from mdistiller_icc.reproduce.plan import plan
-from mdistiller_icc.reproduce.watch import TimeLeft, Watch
+from mdistiller_icc.studies import table_file as tables
+from mdistiller_icc.studies.estimate import Past, in_bytes, total
+from mdistiller_icc.studies.execute import Outcome
+from mdistiller_icc.studies.plan import plan
+from mdistiller_icc.studies.watch import TimeLeft, Watch
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +38,23 @@ def test_time_left_learns_from_runs_of_the_same_kind(runs):
     left.learn(student, seconds=5, share=1)
     assert left.estimate([(other, 1.0), (student, 1.0)], jobs=1) == 25
     assert left.estimate([], jobs=1) == 0
-    assert TimeLeft({teacher.name: 7.0}).estimate([(teacher, 1.0)], jobs=1) == 7
+    assert TimeLeft({teacher: 7.0}).estimate([(teacher, 1.0)], jobs=1) == 7
 
 
-def test_lines_where_nothing_can_be_drawn(runs, capsys):
-    watch = Watch("quickstart", runs, [runs[0].name], jobs=2, expected={})
-    watch.begin(runs[1])
-    watch.at(runs[1], 0, 100, None)
-    watch.at(runs[1], 50, 100, {"test_top1": 90.0})
+def write_epochs(run, epochs, top1):
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.console.touch()
+    lines = [{"epoch": i + 1} | ({"test_top1": top1} if i + 1 == epochs else {}) for i in range(epochs)]
+    (run.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_lines_where_nothing_can_be_drawn(runs, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    watch = Watch("quickstart", runs[1:], before=1, jobs=2, expected={})
+    write_epochs(runs[1], 1, 90.0)
+    watch.look()
+    assert list(watch.going) == [runs[1]] and watch.going[runs[1]].top1 == 90.0
     watch.end(runs[1], Outcome("finished", top1=91.5))
-    watch.begin(runs[2])
     watch.end(runs[2], Outcome("failed", "oops"))
     watch.end(runs[3], Outcome("skipped", "it needs another"))
     watch.close()
@@ -56,13 +64,27 @@ def test_lines_where_nothing_can_be_drawn(runs, capsys):
     assert third == f"skipped: {runs[3].name}: it needs another"
 
 
-def test_a_reporter_does_not_flood():
-    told = []
-    reporter = Reporter(lambda *message: told.append(message))
-    reporter.start("title", epochs=4, steps=1000, done=1)
-    for _ in range(1000):
-        reporter.step()
-    assert told[0] == (1000, 4000, None) and len(told) < 5
+def test_a_run_is_followed_in_its_folder_from_the_epoch_it_goes_on_from(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, epochs = runs[0], runs[0].cfg.SOLVER.EPOCHS
+    write_epochs(run, 2, 50.0)
+    os.utime(run.console, (1, 1))
+    watch = Watch("quickstart", runs, before=0, jobs=1, expected={})
+    watch.look()
+    assert not watch.going, "it was interrupted in an earlier study and has not gone on yet"
+    run.console.touch()
+    watch.look()
+    assert (watch.going[run].first, watch.going[run].epoch) == (2, 2)
+    assert watch.time_left.learnt == {}, "what it had before tells nothing of how fast it is"
+    write_epochs(run, 4, 60.0)
+    watch.look()
+    assert (watch.going[run].epoch, watch.going[run].top1) == (4, 60.0)
+    (seconds,) = watch.time_left.learnt.values()
+    assert 0 < seconds < 60 * epochs
+    with open(run.folder / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 5, "te')
+    watch.look()
+    assert watch.going[run].epoch == 4, "a line that is being written is not read"
 
 
 def write_record(folder, name, **changed):

@@ -13,23 +13,23 @@ from mdistiller_icc.config import load_config
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce import table as tables
-from mdistiller_icc.reproduce.local import Agenda, Outcome
-from mdistiller_icc.reproduce.plan import State, plan, shorten, state
-from mdistiller_icc.reproduce.study import devices
-from mdistiller_icc.reproduce.table import Kind, Pair, Table
 from mdistiller_icc.run import configure
+from mdistiller_icc.studies import table_file as tables
+from mdistiller_icc.studies.plan import plan, shorten
+from mdistiller_icc.studies.state import State, state
+from mdistiller_icc.studies.study import devices
+from mdistiller_icc.studies.table import Kind, Pair, Part, Table
 from mdistiller_icc.teachers import checkpoint
 
 
 def table(**changed):
     content = {
-        "source": "mine.yaml", "about": "", "project": "mine", "dataset": "digits", "seeds": [0, 1],
+        "project": "mine", "dataset": "digits", "seeds": [0, 1],
         "epochs": {"full": 8, "short": 2}, "settings": {}, "methods": {"KD": {}}, "alone": False,
         "teachers": {"vanilla": Kind({}, {}), "icc": Kind({}, {})},
         "pairs": [Pair("resnet14", "resnet8", {}, {})],
     }  # fmt: skip
-    return Table(**content | changed)
+    return Table("mine.yaml", "", [Part(**content | changed)], {})
 
 
 KINDS = {"vanilla": Kind({}, {}), "icc": Kind({}, {"ICC.MARGIN": [0.3, 0.5]}), "pretrained": Kind({}, {})}
@@ -52,39 +52,20 @@ def test_whatever_the_table_teachers_come_first_and_names_differ(table):
     assert len(set(names)) == len(names)
     teachers = {run.name: run for run in runs if run.role == "teacher"}
     for i, run in enumerate(runs):
-        assert set(run.needs) <= set(names[:i]), "a student before its teacher"
-        for teacher in map(teachers.__getitem__, run.needs):
+        assert run.teacher is None or run.teacher in runs[:i], "a student before its teacher"
+        if (teacher := run.teacher) is not None:
+            assert teacher is teachers[teacher.name]
             assert run.cfg.DISTILLER.TEACHER_SEED == teacher.cfg.EXPERIMENT.SEED == run.cfg.EXPERIMENT.SEED
             assert run.cfg.DISTILLER.TEACHER.startswith(teacher.cfg.DISTILLER.STUDENT)
             assert run.store == teacher.store
     files = [run.teacher_file for run in teachers.values()]
     assert len(set(files)) == len(files), "two teachers in one place"
-    kinds = sum(2 if kind == "icc" else 1 for kind in table.teachers)
-    pairs = {(pair.teacher, pair.student) for pair in table.pairs}
-    students = {run.cfg.DISTILLER.STUDENT for run in runs if run.role == "student"} if table.alone else ()
-    distilled = len(pairs) * kinds * len(table.methods) + len(students)
-    assert len(runs) - len(teachers) == len(table.seeds) * distilled
-
-
-@given(TABLES, st.randoms(use_true_random=False))
-@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
-def test_whatever_fails_every_run_ends_once_and_none_begins_without_its_teacher(table, random):
-    runs = plan(table)
-    before = {run.name for run in runs if run.role == "teacher" and random.random() < 0.3}
-    agenda, ended, going = Agenda(runs, before), {}, []
-    while True:
-        while len(going) < 3 and (run := agenda.next()) is not None:
-            assert all(name in before or ended[name].status == "finished" for name in run.needs)
-            going.append(run)
-        if not going:
-            break
-        run = going.pop(random.randrange(len(going)))
-        for one, outcome in agenda.end(run, Outcome(random.choice(["finished", "failed"]))):
-            assert one.name not in ended
-            ended[one.name] = outcome
-            if outcome.status == "skipped":
-                assert any(ended[name].status != "finished" for name in one.needs)
-    assert ended.keys() | before == {run.name for run in runs}
+    (part,) = table.parts
+    kinds = sum(2 if kind == "icc" else 1 for kind in part.teachers)
+    pairs = {(pair.teacher, pair.student) for pair in part.pairs}
+    students = {run.cfg.DISTILLER.STUDENT for run in runs if run.role == "student"} if part.alone else ()
+    distilled = len(pairs) * kinds * len(part.methods) + len(students)
+    assert len(runs) - len(teachers) == len(part.seeds) * distilled
 
 
 def test_names_places_and_settings():
@@ -119,7 +100,7 @@ def test_overrides_and_the_short_protocol_have_places_of_their_own():
     assert teacher.folder.as_posix() == "output/mine_short/resnet14_vanilla,SOLVER.LR:0.1,SOLVER.EPOCHS:5,seed:0"
     place = "teachers/mine,short,SOLVER.LR:0.1,SOLVER.EPOCHS:5/digits/resnet14_vanilla_seed0.pth"
     assert teacher.teacher_file.as_posix() == place
-    assert student.needs == (teacher.name,)
+    assert student.teacher is teacher
     for run in (teacher, student):
         assert (run.cfg.SOLVER.LR, run.cfg.SOLVER.EPOCHS, run.cfg.DATASET.ROOT) == (0.1, 5, "/data")
 
@@ -127,7 +108,7 @@ def test_overrides_and_the_short_protocol_have_places_of_their_own():
 def test_pretrained_teachers_are_the_hosts_own():
     runs = plan(table(teachers={"pretrained": Kind({}, {})}, seeds=[0]))
     assert [run.name for run in runs] == ["KD,resnet14,resnet8,seed:0"]
-    assert runs[0].needs == () and runs[0].cfg.DISTILLER.TEACHER == "resnet14"
+    assert runs[0].teacher is None and runs[0].cfg.DISTILLER.TEACHER == "resnet14"
 
 
 def test_seeds_are_whole_before_the_next_begins():
@@ -189,7 +170,7 @@ def test_tables_that_share_a_project_agree_on_every_run_they_share():
     for name in tables.shipped():
         one = tables.load(name)
         for run in plan(one, seeds=[0]):
-            place = one.project, run.name
+            place = run.cfg.EXPERIMENT.PROJECT, run.name
             assert known.setdefault(place, (name, run.cfg))[1] == run.cfg, f"{name} and {known[place][0]}: {run.name}"
     shared = {place for place in known if place[1] == "KD,resnet32x4_icc,resnet8x4,seed:0"}
     assert shared == {("cifar100", "KD,resnet32x4_icc,resnet8x4,seed:0")}
@@ -286,17 +267,19 @@ def test_settings_survive_the_way_to_a_worker():
     import pickle
 
     run = plan(table())[0]
-    assert pickle.loads(pickle.dumps(run)) == run
+    there = pickle.loads(pickle.dumps(run))
+    assert (there.name, there.cfg, there.store) == (run.name, run.cfg, run.store)
     assert load_config(run.cfg, None) == run.cfg
 
 
 def test_students_of_the_transfer_table_learn_elsewhere_and_their_teachers_do_not():
-    runs = plan(tables.load("transfer"), seeds=[0])
-    teachers = [run for run in runs if run.role == "teacher"]
-    assert teachers and all(run.cfg.DATASET.IMAGES == "" and run.cfg.SOLVER.EPOCHS == 240 for run in teachers)
-    students = [run for run in runs if run.role == "student"]
-    assert students and all(run.cfg.DATASET.IMAGES == "tiny_imagenet" and run.needs for run in students)
-    assert all("DATASET.IMAGES:tiny_imagenet" in run.name for run in students), "ordinary ones share the project"
+    for dataset, images, epochs in (("cifar100", "tiny_imagenet", 240), ("tiny_imagenet", "cifar100", 200)):
+        runs = [run for run in plan(tables.load("transfer"), seeds=[0]) if run.cfg.DATASET.TYPE == dataset]
+        teachers = [run for run in runs if run.role == "teacher"]
+        assert teachers and all(run.cfg.DATASET.IMAGES == "" and run.cfg.SOLVER.EPOCHS == epochs for run in teachers)
+        students = [run for run in runs if run.role == "student"]
+        assert students and all(run.cfg.DATASET.IMAGES == images and run.teacher for run in students)
+        assert all(f"DATASET.IMAGES:{images}" in run.name for run in students), "ordinary ones share the project"
 
 
 def test_a_device_for_every_run_that_goes_on_at_once(monkeypatch):

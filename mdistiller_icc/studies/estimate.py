@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mdistiller_icc.reproduce.plan import Run
+from mdistiller_icc.studies.plan import PlannedRun
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,12 @@ class Past:
             for like in _likes(dataset, student, teacher, record["method"]):
                 self.speed[like].append(speed)
 
-    def cost(self, run: Run) -> Cost:
+    def cost(self, run: PlannedRun) -> Cost:
         """What a run takes in all."""
         dataset, student = run.cfg.DATASET.TYPE, run.cfg.DISTILLER.STUDENT
-        teacher = run.cfg.DISTILLER.TEACHER.rpartition("_")[0] if run.needs else run.cfg.DISTILLER.TEACHER
+        teacher = run.cfg.DISTILLER.TEACHER
+        if run.teacher is not None:
+            teacher = run.teacher.cfg.DISTILLER.STUDENT
         if run.cfg.DISTILLER.TYPE in ("NONE", "ICC"):
             teacher = None
         sizes = self.size.get(student)

@@ -6,18 +6,22 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
 import torch
 
-from mdistiller_icc.reproduce import local
-from mdistiller_icc.reproduce.estimate import Past, free, in_bytes, total
-from mdistiller_icc.reproduce.plan import Run, State, plan, state
-from mdistiller_icc.reproduce.table import Table
-from mdistiller_icc.reproduce.watch import Watch, clock
+from mdistiller_icc import data
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import resolve_device
+from mdistiller_icc.studies import local, on_ray
+from mdistiller_icc.studies.estimate import Past, free, in_bytes, total
+from mdistiller_icc.studies.plan import PlannedRun, plan
+from mdistiller_icc.studies.state import State, state
+from mdistiller_icc.studies.table import Table
+from mdistiller_icc.studies.watch import Watch, clock
 
 
 class Study:
@@ -38,18 +42,17 @@ class Study:
         self, table: Table, protocol: str = "full", seeds: Sequence[int] | None = None, options: Sequence[str] = (),
         device: str = "auto", jobs: int | None = None,
     ) -> None:  # fmt: skip
-        self.table, self.protocol, self.device, self.jobs = table, protocol, device, jobs
-        self.runs = plan(table, protocol, seeds, options)
-        self.states: dict[str, State] = {run.name: state(run) for run in self.runs}
-        self.finished = [name for name, state in self.states.items() if state.status == "finished"]
+        self.table, self.protocol, self.device, self.jobs = at_hand(table, options), protocol, device, jobs
+        self.runs = plan(self.table, protocol, seeds, options)
+        self.states: dict[PlannedRun, State] = {run: state(run) for run in self.runs}
         self.devices = devices(device, jobs, len(self.runs))
         folders = {Path(run.cfg.LOG.PREFIX) for run in self.runs}
         past = Past(folders, self.devices[0].partition(":")[0])
-        self.costs = {run.name: past.cost(run) for run in self.runs}
+        self.costs = {run: past.cost(run) for run in self.runs}
 
     @property
-    def left(self) -> list[Run]:
-        return [run for run in self.runs if self.states[run.name].status != "finished"]
+    def left(self) -> list[PlannedRun]:
+        return [run for run in self.runs if self.states[run].status != "finished"]
 
     def told(self) -> str:
         """The plan in words: every run in the order they will be made, what is done, and what the rest will take."""
@@ -63,13 +66,14 @@ class Study:
         lines += [
             "",
             f"{len(self.runs)} runs: {count['finished']} finished, {count['begun']} begun, {count['new']} new; "
-            f"protocol {self.protocol}; folder {self.runs[0].folder.parent}; teachers {self.runs[0].store}",
+            f"protocol {self.protocol}; folder {_all(run.folder.parent for run in self.runs)}; "
+            f"teachers {self.runs[0].store}",
             f"{self._time()}; {self._disk()}",
         ]
         return "\n".join(lines)
 
-    def _row(self, run: Run) -> tuple[str, ...]:
-        state, cost = self.states[run.name], self.costs[run.name]
+    def _row(self, run: PlannedRun) -> tuple[str, ...]:
+        state, cost = self.states[run], self.costs[run]
         of = f" {state.epoch}/{run.cfg.SOLVER.EPOCHS}" if state.status == "begun" else ""
         failed = ", failed" if state.error else ""
         seconds, size = self._left(run), cost.size
@@ -79,12 +83,12 @@ class Study:
             run.name,
             "" if state.status == "finished" else "unknown" if seconds is None else clock(seconds),
             "" if state.status == "finished" else "unknown" if size is None else in_bytes(size),
-            f"after {', '.join(run.needs)}" if run.needs and state.status != "finished" else "",
+            f"after {run.teacher.name}" if run.teacher and state.status != "finished" else "",
         )
 
-    def _left(self, run: Run) -> float | None:
-        seconds = self.costs[run.name].seconds
-        share = 1 - self.states[run.name].epoch / run.cfg.SOLVER.EPOCHS
+    def _left(self, run: PlannedRun) -> float | None:
+        seconds = self.costs[run].seconds
+        share = 1 - self.states[run].epoch / run.cfg.SOLVER.EPOCHS
         return None if seconds is None else seconds * share
 
     def _time(self) -> str:
@@ -97,7 +101,7 @@ class Study:
         return f"time{at_once}: about {clock(seconds / jobs)}{more}"
 
     def _disk(self) -> str:
-        size, unknown = total(self.costs[run.name].size for run in self.left)
+        size, unknown = total(self.costs[run].size for run in self.left)
         there = f"{in_bytes(free(self.runs[0].folder))} free"
         if unknown == len(self.left) and self.left:
             return f"disk: unknown ({there})"
@@ -115,31 +119,51 @@ class Study:
             KeyboardInterrupt: Ctrl-C; every run left a state to continue from.
         """
         jobs = len(self.devices)
-        expected = {name: cost.seconds for name, cost in self.costs.items() if cost.seconds is not None}
-        watch = Watch(Path(self.table.source).stem, self.runs, self.finished, jobs, expected)
+        expected = {run: cost.seconds for run, cost in self.costs.items() if cost.seconds is not None}
+        left = self.left
+        watch = Watch(self.table.name, left, len(self.runs) - len(left), jobs, expected)
         try:
             with contextlib.closing(watch):
                 if engine == "ray":
-                    from mdistiller_icc.reproduce import on_ray
-
-                    on_ray.run_all(self.runs, self.finished, address, self.device, jobs, self.jobs or 1, watch)
+                    on_ray.run_all(left, address, self.device, jobs, self.jobs or 1, watch)
                 else:
-                    local.run_all(self.runs, self.finished, self.devices, _threads(jobs), watch)
+                    local.run_all(left, self.devices, _threads(jobs), watch)
         finally:
             self._summarise(watch)
         return int(any(outcome.status != "finished" for outcome in watch.outcomes.values()))
 
     def _summarise(self, watch: Watch) -> None:
         count = Counter(outcome.status for outcome in watch.outcomes.values())
-        before = f" ({len(self.finished)} before)" if self.finished else ""
-        done = len(self.finished) + count["finished"]
+        before = f" ({watch.before} before)" if watch.before else ""
+        done = watch.before + count["finished"]
         others = [f"{count[status]} {status}" for status in ("failed", "skipped") if count[status]]
-        left = len(self.runs) - len(self.finished) - len(watch.outcomes)
+        left = len(self.runs) - watch.before - len(watch.outcomes)
         others += [f"{left} left: the same command goes on"] if left else []
         print("; ".join([f"{done} of {len(self.runs)} runs finished{before}", *others]), file=sys.stderr)
-        for name, outcome in watch.outcomes.items():
+        for run, outcome in watch.outcomes.items():
             if outcome.status == "failed":
-                print(f"failed: {name}: {outcome.words}", file=sys.stderr)
+                print(f"failed: {run.name}: {outcome.words}", file=sys.stderr)
+
+
+def at_hand(table: Table, options: Sequence[str]) -> Table:
+    """The table without the parts that may be left out and whose data set is not there, each told in a line.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    parts = []
+    for part in table.parts:
+        if part.skip_missing:
+            one = plan(replace(table, parts=[part]), seeds=[0], options=options)[0]
+            try:
+                data.load(one.cfg, 0, torch.device("cpu"))
+            except UserError as error:
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+        parts.append(part)
+    if not parts:
+        raise UserError(f"{table.source}: none of its data sets is there")
+    return replace(table, parts=parts)
 
 
 def devices(device: str, jobs: int | None, runs: int) -> list[str]:
@@ -148,6 +172,10 @@ def devices(device: str, jobs: int | None, runs: int) -> list[str]:
         return [f"cuda:{i}" for _ in range(jobs or 1) for i in range(torch.cuda.device_count())]
     kind = str(resolve_device(device))
     return [kind] * min(jobs or (joblib.cpu_count() if kind == "cpu" else 1), runs)
+
+
+def _all(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(map(str, values)))
 
 
 def _threads(jobs: int) -> int:

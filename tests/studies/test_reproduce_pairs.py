@@ -8,8 +8,8 @@ import torch
 from mdistiller_icc.data import data_set
 from mdistiller_icc.distillers.base import build
 from mdistiller_icc.plugin import register
-from mdistiller_icc.reproduce import table as tables
-from mdistiller_icc.reproduce.plan import plan
+from mdistiller_icc.studies import table_file as tables
+from mdistiller_icc.studies.plan import plan
 from mdistiller_icc.teachers import resolve
 
 
@@ -22,7 +22,7 @@ def test_a_step_of_every_method_between_every_two_networks(name):
         cfg, node = run.cfg, run.cfg.DISTILLER
         architecture = node.TEACHER.rpartition("_")[0]
         combination = node.TYPE, architecture, node.STUDENT
-        if not run.needs or combination in seen:
+        if run.teacher is None or combination in seen:
             continue
         seen.add(combination)
         models, images = host.models(cfg.DATASET.TYPE), data_set(cfg.DATASET.TYPE)

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = labels(files)
 
     from mdistiller_icc import data
-    from mdistiller_icc.geometry.report import analyse, save
+    from mdistiller_icc.geometry.report import analyse, draw, save
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure, resolve_device
 
@@ -95,8 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = {"dataset": dataset.name, "split": given.split, "checkpoints": told}
     report = analyse(networks, getattr(dataset, given.split), device, dataset.classes, about)
     print(report.markdown())
-    for path in save(report, given.out).values():
-        print(path)
+    for write in (save, draw):
+        for path in write(report, given.out).values():
+            print(path)
     return 0
 
 

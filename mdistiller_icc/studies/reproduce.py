@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Sequence
 
 from mdistiller_icc.command_line import split_overrides
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.reproduce import table as tables
+from mdistiller_icc.studies.table import PROTOCOLS
+from mdistiller_icc.studies.table_file import load, shipped
 
 ENGINES = ("local", "ray")
 
@@ -18,13 +18,17 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Make all runs of a table: teachers first, then the students that learn from them. "
         "The same command goes on where it was stopped.",
-        epilog=f"Tables: {', '.join(tables.shipped())}. KEY VALUE pairs override every run's configuration, "
+        epilog=f"Tables: {', '.join(shipped())}. KEY VALUE pairs override every run's configuration, "
         "e.g. DATASET.ROOT data SOLVER.PRECISION auto",
     )
     parser.add_argument("table", metavar="TABLE", help="name of a table, or a YAML file of your own")
     parser.add_argument("--plan", action="store_true", help="say what would run and what is done, and run nothing")
-    parser.add_argument("--protocol", choices=tables.PROTOCOLS, default="full", help="short: the same in fewer epochs")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="full", help="short: the same in fewer epochs")
     parser.add_argument("--seeds", type=_seed, nargs="+", metavar="N", default=None, help="default: the table's")
+    parser.add_argument("--pairs", nargs="+", metavar="T:S", default=None, help="these alone, e.g. resnet56:resnet20")
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", default=None, help="these alone; NONE: without a teacher"
+    )
     parser.add_argument(
         "--jobs", type=_jobs, default=None, metavar="N",
         help="runs at once, on GPUs per GPU (default: one per GPU, or one per CPU core)",
@@ -61,9 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     if given.address is not None and given.engine != "ray":
         raise UserError("--address is for --engine ray")
-    table = tables.load(given.table)
+    table = load(given.table).only(given.pairs, given.methods)
 
-    from mdistiller_icc.reproduce.study import Study  # after parsing: importing torch takes a second, --help must not
+    # After parsing: importing torch takes a second, --help must not.
+    from mdistiller_icc.studies.analyses import analyse
+    from mdistiller_icc.studies.study import Study
 
     study = Study(table, given.protocol, given.seeds, given.options, given.device, given.jobs)
     if given.plan:
@@ -71,8 +77,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if status := study.make(given.engine, given.address):
         return status
-    if table.geometry and importlib.util.find_spec("matplotlib"):  # the extra `analysis`
-        from mdistiller_icc.reproduce.teacher_geometry import compare
-
-        compare([run for run in study.runs if run.role == "teacher"], study.devices[0])
+    analyse(study.table, study.runs, study.devices[0])
     return 0

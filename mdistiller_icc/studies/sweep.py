@@ -1,0 +1,188 @@
+"""A sweep: one setting of the ICC recipe varied, a teacher trained for each value and seed, their geometry measured.
+
+The command line of ``tools/sweep.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mdistiller_icc.command_line import split_overrides
+from mdistiller_icc.config import pairs
+
+FIGURES = (
+    "top1", "intra", "inter", "ratio", "L_Intra", "L_Inter", "L_Intra/L_Inter", "λ in force", "gate", "share", "‖z‖",
+)  # fmt: skip
+"""Of a trained teacher; the last four are of its last epoch: λ, the shares of samples past the gate and of an anchor's
+pull in cross-entropy's, and the features' mean length."""
+FITTED = {"ratio": "intra/inter distance", "L_Intra/L_Inter": "L_Intra / L_Inter"}
+"""The figures that are set against the theory's a/λ + b, as a picture names them."""
+
+CROSS_ENTROPY, CONTRASTIVE = "cross-entropy", "contrastive (theory)"
+OBJECTIVES: dict[str, list[str]] = {CROSS_ENTROPY: [], CONTRASTIVE: ["DISTILLER.TYPE", "ICC_THEORY"]}
+"""What a teacher is trained by, and the overrides that say so."""
+
+Row = dict[str, Any]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``tools/sweep.py``."""
+    made = argparse.ArgumentParser(
+        description="Train an ICC teacher for every value of a setting and measure its feature space.",
+        epilog="KEY VALUE pairs apply to every run, e.g. DATASET.TYPE digits DISTILLER.STUDENT resnet8",
+    )
+    made.add_argument("--cfg", default=None, metavar="FILE", help="YAML file of the recipe")
+    made.add_argument("--key", default="ICC.WEIGHT", help="the setting that varies (default: ICC.WEIGHT)")
+    made.add_argument(
+        "--values", nargs="+", required=True, metavar="VALUE", help="gradnorm, for ICC.WEIGHT, sets itself"
+    )
+    made.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
+    made.add_argument("--theory", action="store_true", help="also with the theory's objective instead of cross-entropy")
+    made.add_argument("--device", default="auto")
+    made.add_argument("--out", default="output/sweep", metavar="DIR", help="default: output/sweep")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the sweep and write ``sweep.json``, ``sweep.md`` and, for numeric values, the pictures of the fit."""
+    own_words, options = split_overrides(arguments)
+    given = parser().parse_args(own_words)
+    pairs(options)
+    values, seeds = list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
+    objectives = [CROSS_ENTROPY, *([CONTRASTIVE] if given.theory else [])]
+    from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
+    from mdistiller_icc.run import check, configure
+    from mdistiller_icc.studies.theory import TheoryICC
+
+    register().host.distiller_dict["ICC_THEORY"] = TheoryICC
+    for objective in objectives:  # before the first of them is trained
+        for value in values:
+            check(configure(given.cfg, [*options, *OBJECTIVES[objective], *_setting(given.key, value)]))
+
+    out = Path(given.out)
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for objective in objectives:
+        for value in values:
+            for seed in seeds:
+                name = f"{objective},{given.key}:{value}"
+                chosen = [*OBJECTIVES[objective], *_setting(given.key, value)]
+                told = [*options, *chosen, "EXPERIMENT.NAME", name, "LOG.PREFIX", given.out]
+                measured = measure(given.cfg, told, seed, given.device)
+                rows.append({"objective": objective, "value": value, "seed": seed, **measured})
+                told_so_far = json.dumps({"key": given.key, "options": options, "rows": rows}, indent=1)
+                (out / "sweep.json").write_text(told_so_far)
+    text = "\n".join([_table(given.key, rows), *_fits(given.key, rows, out)])
+    (out / "sweep.md").write_text(text + "\n")
+    print(text)
+    return 0
+
+
+def measure(path: str | None, options: Sequence[str], seed: int, device: str) -> Row:
+    """Train one teacher (or find it trained) and measure it on the test images and on two views of training images."""
+    import torch
+
+    from mdistiller_icc import data
+    from mdistiller_icc.geometry.contrast import contrast
+    from mdistiller_icc.geometry.distances import ClassSums
+    from mdistiller_icc.plugin import register
+    from mdistiller_icc.run import configure, resolve_device, run
+    from mdistiller_icc.studies.convergence import history
+    from mdistiller_icc.teachers import checkpoint, resolve
+
+    cfg = configure(path, options, seed)
+    record = run(cfg, "student", options=options, device=device, resume=True)  # not for the store
+    folder = Path(cfg.LOG.PREFIX) / record["project"] / record["name"]
+    on = resolve_device(device)
+    dataset = data.load(cfg, seed, on)
+    models = register().host.models(dataset.name)
+    model = resolve.build(models, cfg.DISTILLER.STUDENT, cfg, dataset.num_classes)
+    checkpoint.load_into(model, checkpoint.read_state(folder / "student_latest"), folder, cfg.DISTILLER.STUDENT)
+    model.to(on).eval()
+
+    def pooled(image: torch.Tensor) -> torch.Tensor:
+        return model(image)[1]["pooled_feat"].float()
+
+    sums, views = ClassSums(dataset.num_classes), []
+    with torch.no_grad():
+        for image, target in dataset.test:
+            sums.add(pooled(image), target)
+        dataset.train.set_epoch(1)
+        for image, target, index in dataset.train:
+            views.append((pooled(image).cpu(), pooled(dataset.train.views(index)).cpu(), target.cpu()))
+    feature, view, target = (torch.cat(part) for part in zip(*views, strict=True))
+    losses = contrast(feature, view, target)
+    distances = sums.distances()
+    last = history(folder)[-1]
+    return {
+        "top1": record["top1"]["last"], "intra": distances.intra, "inter": distances.inter, "ratio": distances.ratio,
+        "L_Intra": losses.intra, "L_Inter": losses.inter,
+        "L_Intra/L_Inter": losses.intra / losses.inter if losses.intra and losses.inter else None,
+        "λ in force": last.get("icc/weight"), "gate": last.get("icc/passed"),
+        "share": last.get("icc/gradient_share"), "‖z‖": last.get("icc/feature_norm"), "run": folder.name,
+    }  # fmt: skip
+
+
+def _setting(key: str, value: str) -> list[str]:
+    if key == "ICC.WEIGHT" and value == "gradnorm":
+        return ["ICC.WEIGHT_MODE", "gradnorm"]
+    return [key, value]
+
+
+def _table(key: str, rows: Sequence[Row]) -> str:
+    """A line for every objective and value, over seeds."""
+    many: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        many.setdefault((row["objective"], row["value"]), []).append(row)
+    lines = [f"| objective | {key} | " + " | ".join(FIGURES) + " |", "|---|---|" + "---|" * len(FIGURES)]
+    for (objective, value), own in many.items():
+        lines.append(f"| {objective} | {value} | " + " | ".join(_spread(own, figure) for figure in FIGURES) + " |")
+    return "\n".join(lines)
+
+
+def _spread(runs: Sequence[Row], figure: str) -> str:
+    from mdistiller_icc.studies.results import mean
+
+    values = [run[figure] for run in runs if run[figure] is not None]
+    if not values:
+        return ""
+    return mean(values).told(digits=2 if figure == "top1" else 3)
+
+
+def _fits(key: str, rows: Sequence[Row], out: Path) -> list[str]:
+    """How well a/λ + b describes each figure, and where its picture is; nothing for fewer than three values above 0."""
+    from mdistiller_icc.geometry.theory import fit_inverse, picture, rank_correlation
+
+    lines = []
+    for figure, label in FITTED.items():
+        points: dict[str, list[tuple[float, float]]] = {}
+        for row in rows:
+            if row[figure] and (value := _number(row["value"])) is not None:
+                points.setdefault(row["objective"], []).append((value, row[figure]))
+        curves = {
+            objective: ([x for x, _y in own], [y for _x, y in own])
+            for objective, own in points.items()
+            if len({x for x, _y in own if x > 0}) > 2
+        }
+        for objective, (weights, values) in curves.items():
+            fit, rank = fit_inverse(weights, values), rank_correlation(weights, values)
+            lines.append(
+                f"\n{label}, {objective}: Spearman's rank correlation with {key} "
+                f"{'–' if rank is None else f'{rank:.2f}'}; "
+                f"a/λ + b: a = {fit.a:.4g}, b = {fit.b:.4g}, R² = {'–' if fit.r2 is None else f'{fit.r2:.3f}'}"
+            )
+        if curves:
+            name = f"geometry_{figure.replace('/', '_over_')}.png"
+            lines.append(f"\n{picture(curves, label, out / name)}")
+    return lines
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
