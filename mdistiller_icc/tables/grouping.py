@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
-from mdistiller_icc.tables.records import TEACHER_KINDS, LeftOut, Run
+from mdistiller_icc.tables.records import KINDS, TEACHER_KINDS, LeftOut, Run
 from mdistiller_icc.tables.rows import Assembler, Cell, Column, Pair, Recipe, Recipes, Row, in_order, natural
 from mdistiller_icc.tables.settings import Settings, describe, varied
 from mdistiller_icc.tables.statistics import Difference, Summary, paired, summarise
@@ -32,12 +32,22 @@ class Gain:
 
 
 @dataclass(slots=True)
+class Gainless:
+    """Why an ICC row has no gain; ``columns`` are those meant, where the row has a gain in others."""
+
+    row: Row
+    reason: str
+    columns: list[Column] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Group:
     """Everything that was run on one data set under one protocol.
 
     Attributes:
         apart: what tells this protocol from the data set's others, in words.
         rows: distilled students; columns are ``pairs``.
+        gainless: what is missing for the gains that cannot be given, by row and then by column; see `_gains`.
         teachers: accuracy of the teachers of ``rows`` as they were loaded, by (kind, recipe).
         alone: the pairs' students trained without a teacher.
         networks: teachers, and other networks trained without one; columns are ``architectures``.
@@ -51,11 +61,13 @@ class Group:
     pairs: list[Pair] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     gains: list[Gain] = field(default_factory=list)
+    gainless: list[Gainless] = field(default_factory=list)
     teachers: dict[tuple[str, str], dict[Pair, Summary]] = field(default_factory=dict)
     alone: list[Row] = field(default_factory=list)
     architectures: list[str] = field(default_factory=list)
     networks: list[Row] = field(default_factory=list)
     network_gains: list[Gain] = field(default_factory=list)
+    network_gainless: list[Gainless] = field(default_factory=list)
 
 
 def group(runs: Iterable[Run], metric: str, select: str) -> tuple[list[Group], list[LeftOut]]:
@@ -88,7 +100,7 @@ def _group(key: Hashable, runs: list[Run], assemble: Assembler) -> Group:
     distilled = [run for run in runs if run.teacher is not None]
     one.rows = assemble(distilled, lambda run: Pair(run.teacher.architecture, run.student))
     one.pairs = in_order(one.rows)
-    one.gains = _gains(one.rows, lambda row: (row.method, row.settings), assemble.recipes)
+    one.gains, one.gainless = _gains(one.rows, lambda row: (row.method, row.settings), assemble.recipes)
     one.teachers = _teachers(one.rows) if assemble.metric == "top1" else {}
 
     students = {pair.student for pair in one.pairs}
@@ -101,7 +113,7 @@ def _group(key: Hashable, runs: list[Run], assemble: Assembler) -> Group:
     networks = [run for run in runs if run.teacher is None and id(run) not in shown]
     one.networks = assemble(networks, lambda run: run.student)
     one.architectures = in_order(one.networks)
-    one.network_gains = _gains(one.networks, lambda row: (), assemble.recipes)
+    one.network_gains, one.network_gainless = _gains(one.networks, lambda row: (), assemble.recipes)
     return one
 
 
@@ -117,23 +129,40 @@ def _teachers(rows: list[Row]) -> dict[tuple[str, str], dict[Pair, Summary]]:
     return {key: {pair: summarise([*ones.values()]) for pair, ones in found[key].items()} for key in order}
 
 
-def _gains(rows: list[Row], alike: Callable[[Row], Hashable], recipes: Recipes) -> list[Gain]:
-    """The gain of every ICC row over the plain row of the same method; blank where there is not exactly one."""
-    gains = []
+def _gains(rows: list[Row], alike: Callable[[Row], Hashable], recipes: Recipes) -> tuple[list[Gain], list[Gainless]]:
+    """The gain of every ICC row over the plain row of the same method, and why there is none where there is none.
+
+    A row is compared where there is exactly one plain row to compare it with. Without any plain row there is
+    nothing to compare, and nothing to tell.
+    """
+    gains, gainless = [], []
+    baselines = [kind for kind in PLAIN if any(row.kind == kind for row in rows)]
     for row in (row for row in rows if row.kind == "icc"):
-        for baseline in PLAIN:
+        reasons = []
+        for baseline in baselines:
             controls = [other for other in rows if other.kind == baseline and alike(other) == alike(row)]
             if len(controls) > 1:
-                controls = [other for other in controls if other.recipe_protocol == row.recipe_protocol]
-            if len(controls) == 1:
-                cells = controls[0].cells
-                both = {c: paired(row.cells[c].by_seed(), cells[c].by_seed()) for c in row.cells if c in cells}
-                found = {column: gain for column, gain in both.items() if gain}
-                if found:
-                    unlike = {column: _unlike(row.cells[column], cells[column], recipes) for column in found}
-                    gains.append(Gain(row, baseline, found, {column: said for column, said in unlike.items() if said}))
-                    break
-    return gains
+                controls = [other for other in controls if other.recipe_protocol == row.recipe_protocol] or controls
+            if len(controls) != 1:
+                several, none = "several {} rows could be compared with it", "no {} teacher's run has the same settings"
+                reasons.append((several if controls else none).format(KINDS[baseline]))
+                continue
+            cells = controls[0].cells
+            both = {c: paired(row.cells[c].by_seed(), cells[c].by_seed()) for c in row.cells if c in cells}
+            found = {column: gain for column, gain in both.items() if gain}
+            unshared = f"no seed has both a {KINDS[baseline]} and an ICC teacher's run"
+            if not found:
+                reasons.insert(0, unshared)
+                continue
+            unlike = {column: _unlike(row.cells[column], cells[column], recipes) for column in found}
+            gains.append(Gain(row, baseline, found, {column: said for column, said in unlike.items() if said}))
+            missing = [column for column, gain in both.items() if not gain]
+            if missing:
+                gainless.append(Gainless(row, unshared, missing))
+            break
+        else:
+            gainless += [Gainless(row, reason) for reason in reasons[:1]]
+    return gains, gainless
 
 
 def _unlike(icc: Cell, plain: Cell, recipes: Recipes) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from mdistiller_icc.tables.grouping import PLAIN, Gain, Group
+from mdistiller_icc.tables.grouping import PLAIN, Gain, Gainless, Group
 from mdistiller_icc.tables.published import Fact, Source, lookup, without_pair
+from mdistiller_icc.tables.records import KINDS
 from mdistiller_icc.tables.rows import Pair, Row
 from mdistiller_icc.tables.settings import describe
 from mdistiller_icc.tables.sheets import Accuracy, Head, Line, Points, Published, Section, Sheet, Shown, Unpublished
 from mdistiller_icc.tables.statistics import Difference, Summary
 
-KINDS = {"icc": "ICC", "vanilla": "plain", "pretrained": "pretrained", "file": "other file"}
 CHOSEN = {
     "last": "last epoch",
     "mean10": "mean of the last 10 epochs",
@@ -34,6 +34,7 @@ def layout(groups: Iterable[Group], metric: str, select: str) -> list[Section]:
             sheets.append(gains(group))
         if group.networks:
             sheets.append(networks(group, metric, select))
+        sheets[0].notes += [] if group.gains else _gainless(group.gainless, group.pairs)
         sheets[-1].notes += _hosts(group)
         heading = f"{group.dataset}: {group.apart}" if group.apart else group.dataset
         sections.append(Section(group, heading, _protocol(group), sheets))
@@ -97,7 +98,7 @@ def gains(group: Group) -> Sheet:
     caption = f"ICC teacher minus plain teacher, in points, {interval}paired on the seed{times}."
     heads = [Head(pair) for pair in group.pairs]
     sheet = Sheet("gains", "Gain of the ICC teacher", caption, ["Method", "Teachers"], heads, lines)
-    sheet.notes = _unlike(group.gains) + _gain_notes(several)
+    sheet.notes = _unlike(group.gains) + _gainless(group.gainless, group.pairs) + _gain_notes(several)
     return sheet
 
 
@@ -115,7 +116,7 @@ def networks(group: Group, metric: str, select: str) -> Sheet:
     caption = _caption(metric, select, most, n, lines)
     sheet = Sheet("networks", title, caption, ["Recipe"], [Head(a) for a in group.architectures], lines)
     sheet.notes = [] if group.rows or select != "best" else [LEAKS]
-    sheet.notes += _uneven(group.networks, "network")
+    sheet.notes += _uneven(group.networks, "network") + _gainless(group.network_gainless, group.architectures)
     sheet.notes += _gain_notes([gain for one in group.network_gains for gain in one.by_column.values()])
     return sheet
 
@@ -200,15 +201,38 @@ def _unlike(several: list[Gain]) -> list[str]:
     ]
 
 
+def _gainless(several: list[Gainless], columns: list) -> list[str]:
+    """The rows, and the columns of rows, that are blank or missing among the gains."""
+    notes = []
+    for one in several:
+        method = named(one.row.method, one.row.settings)
+        where = [f"{method} with {teacher_named('icc', one.row.recipe)}" if one.row.recipe else method]
+        where += [
+            " → ".join(column) if isinstance(column, Pair) else column for column in columns if column in one.columns
+        ]
+        notes.append(f"{', '.join(where)}: {one.reason}.")
+    return notes
+
+
 def _gain_notes(several: list[Difference]) -> list[str]:
     notes = []
-    if any(gain.interval for gain in several):
+    if intervals := sum(gain.interval is not None for gain in several):
         notes.append("An interval that contains 0 means that these seeds do not show a difference.")
+        notes.append(_by_chance(intervals))
     if any(gain.flat for gain in several):
         notes.append("An interval without width comes from equal differences; it does not mean certainty.")
     if any(gain.interval is None for gain in several):
         notes.append("With a single seed (n < 2) there is no interval.")
     return notes
+
+
+def _by_chance(intervals: int) -> str:
+    """How many of the 95 % intervals to expect beside what they estimate, whatever ICC does."""
+    if intervals == 1:
+        return "1 interval of 95 % is shown; 1 in 20 such intervals is expected to miss by chance alone."
+    missing = f"{round(intervals / 20, 2 if intervals < 20 else 1):g}"
+    shown = f"{intervals} intervals of 95 % are shown"
+    return f"{shown}; of so many, about {missing} are expected to miss by chance alone."
 
 
 def _hosts(group: Group) -> list[str]:

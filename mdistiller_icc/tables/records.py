@@ -12,7 +12,9 @@ from mdistiller_icc.errors import nearest
 from mdistiller_icc.tables.settings import Settings, freeze
 
 SCHEMA = 1
-TEACHER_KINDS = ("pretrained", "vanilla", "file", "icc")
+KINDS = {"pretrained": "pretrained", "vanilla": "plain", "file": "other file", "icc": "ICC"}
+"""The kinds of teachers, as records and as tables name them."""
+TEACHER_KINDS = tuple(KINDS)
 STATUSES = ("finished", "running", "interrupted", "failed")
 DOT = ("dot", "crd_dot")
 """Trainers that are a method of their own (DOT); every other is what its method needs."""

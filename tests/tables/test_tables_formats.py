@@ -86,6 +86,67 @@ def test_one_seed_has_no_spread_and_no_interval(output):
     assert re.search(r"\| KD +\| ICC − plain \| +\+0.50 \|", said)
 
 
+def notes(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("- ")]
+
+
+def test_what_has_no_gain_is_named_below_the_gains_with_the_reason(output):
+    for seed in range(2):
+        output.run(method="KD", kind="vanilla", seed=seed, top1=70.0)
+        output.run(method="KD", kind="icc", seed=seed, top1=70.5 + seed)
+        output.run(method="SP", kind="vanilla", seed=seed)
+        output.run(method="SP", kind="icc", seed=seed + 2)
+        output.run(method="DKD", kind="icc", seed=seed)
+    for pair in (("vgg13", "vgg8"), ("wrn_40_2", "wrn_16_2")):
+        output.run(method="KD", kind="vanilla", seed=0, pair=pair)
+        output.run(method="KD", kind="icc", seed=1, pair=pair)
+    output.run(method="KD", kind="icc", seed=1, pair=("resnet110", "resnet32"))
+    gains = render([output.root]).split("## Gain of the ICC teacher")[1]
+    assert [note for note in notes(gains) if "teacher's run" in note] == [
+        "- KD, wrn_40_2 → wrn_16_2, vgg13 → vgg8: no seed has both a plain and an ICC teacher's run.",
+        "- SP: no seed has both a plain and an ICC teacher's run.",
+        "- DKD: no plain teacher's run has the same settings.",
+    ]
+    assert "| SP" not in gains and "| DKD" not in gains
+
+
+def test_without_any_gain_the_reasons_stand_below_the_students(output):
+    output.run(method="SP", kind="vanilla", seed=0)
+    output.run(method="SP", kind="icc", seed=1)
+    said = render([output.root])
+    assert "- SP: no seed has both a plain and an ICC teacher's run." in notes(said) and "Gain of" not in said
+
+
+def test_where_there_is_nothing_to_compare_with_nothing_is_said(output):
+    output.run(method="SP", kind="icc")
+    output.run(method="ICC", role="teacher")
+    assert "teacher's run" not in render([output.root])
+
+
+def test_a_teacher_without_a_plain_one_of_its_seed_is_named(output):
+    output.run(method="NONE", role="teacher", seed=0)
+    output.run(method="ICC", role="teacher", seed=1)
+    assert "- ICC: no seed has both a plain and an ICC teacher's run." in notes(render([output.root]))
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (1, "1 interval of 95 % is shown; 1 in 20 such intervals is expected to miss by chance alone."),
+        (12, "12 intervals of 95 % are shown; of so many, about 0.6 are expected to miss by chance alone."),
+        (30, "30 intervals of 95 % are shown; of so many, about 1.5 are expected to miss by chance alone."),
+    ],
+)
+def test_intervals_carry_a_word_on_how_many_were_looked_at(output, methods, said):
+    for method in range(methods):
+        for kind in ("vanilla", "icc"):
+            for seed in range(2):
+                output.run(method=f"M{method}", kind=kind, seed=seed, top1=70.0 + seed * (kind == "icc"))
+    output.run(method="SINGLE", kind="vanilla")
+    output.run(method="SINGLE", kind="icc")  # a gain without an interval
+    assert f"- {said}" in notes(render([output.root]))
+
+
 def test_the_best_epoch_is_said_to_flatter(output):
     output.run()
     assert "lets the test set choose" in render([output.root], select="best")
