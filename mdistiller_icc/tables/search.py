@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mdistiller_icc.errors import UserError, nearest
-from mdistiller_icc.tables.records import LeftOut, Run, Unusable, read
+from mdistiller_icc.tables.records import LeftOut, Record, Unusable, read
 
 RUN_FILES = {"config.yaml", "metrics.jsonl", "worklog.txt", "train.events"}
 """Any of these in a folder without a ``record.json`` means that a run was begun there."""
@@ -15,9 +15,9 @@ RUN_FILES = {"config.yaml", "metrics.jsonl", "worklog.txt", "train.events"}
 
 @dataclass(slots=True)
 class Found:
-    """What is below the folders: runs, folders without a usable record, pictures of the embedding geometry."""
+    """What is below the folders: records, folders without a usable one, pictures of the embedding geometry."""
 
-    runs: list[Run] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
 
@@ -30,7 +30,7 @@ def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
     """
     found = Found()
     known: set[str] = set()
-    for folder in map(os.fspath, folders):
+    for folder in [os.fspath(folder) for folder in folders]:
         if os.path.basename(folder) == "record.json":
             folder = os.path.dirname(folder) or "."
         if not os.path.isdir(folder):
@@ -45,7 +45,7 @@ def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
             found.pictures += [os.path.join(path, name) for name in sorted(names) if _is_picture(path, name)]
             if is_run:
                 try:
-                    found.runs.append(read(path))
+                    found.records.append(read(path))
                 except Unusable as error:
                     found.left_out.append(LeftOut(path, str(error)))
         if not any_run:

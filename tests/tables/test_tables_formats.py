@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 import pytest
 
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.tables import FORMATS, render
-from mdistiller_icc.tables.formats import latex, markdown, text
+from mdistiller_icc.tables import FORMATS, render, text
+from mdistiller_icc.tables.formats import latex, md
 
 NASTY = r"x|y_z & 50% #1 {a} \b ~^$ <script>alert(1)</script> `*` 中 é [0] \end{tabular}"
 PNG = base64.b64decode(
@@ -215,7 +215,7 @@ def test_empty_and_ragged_tables_in_every_format(output):
 
 
 def test_markdown_cells_stay_cells():
-    assert markdown._escape("wrn_40_2 a|b\n*c*") == r"wrn_40_2 a\|b \*c\*"
+    assert md._escape("wrn_40_2 a|b\n*c*") == r"wrn_40_2 a\|b \*c\*"
 
 
 def test_latex_escapes_what_it_cannot_set():
