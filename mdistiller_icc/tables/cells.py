@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from mdistiller_icc.tables.published import Fact, lookup, pair_order
-from mdistiller_icc.tables.records import Record
+from mdistiller_icc.tables.records import Column, Record
 from mdistiller_icc.tables.settings import Settings
 from mdistiller_icc.tables.statistics import Difference, Summary
 
 PLAIN = ("vanilla", "pretrained")
 """Kinds of teachers an ICC teacher is compared with, the first at hand; published values speak of them."""
-
-Column = tuple[str, ...]
-"""What a column of a table is for: a teacher and its student, or one network trained without a teacher."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from mdistiller_icc.tables.cells import PLAIN, Cell, Column, Gain, by_column, lines
-from mdistiller_icc.tables.records import KINDS
+from mdistiller_icc.tables.cells import PLAIN, Cell, Gain, by_column, lines
+from mdistiller_icc.tables.records import KINDS, Column
 from mdistiller_icc.tables.settings import Settings, describe, varied
 from mdistiller_icc.tables.statistics import paired
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mdistiller_icc.tables.cells import Cell, Column, columns, lines, natural
+from mdistiller_icc.tables.cells import Cell, columns, lines, natural
 from mdistiller_icc.tables.gains import Training, with_gains
-from mdistiller_icc.tables.records import KINDS, LeftOut, Record, Teacher
+from mdistiller_icc.tables.records import KINDS, Column, LeftOut, Record, Teacher
 from mdistiller_icc.tables.settings import Settings, describe, spell, varied
 from mdistiller_icc.tables.statistics import summarise
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
-from mdistiller_icc.tables.cells import Cell, Column, by_column, columns, lines
+from mdistiller_icc.tables.cells import Cell, by_column, columns, lines
 from mdistiller_icc.tables.published import Fact, Source, lookup, without_pair
-from mdistiller_icc.tables.records import KINDS
+from mdistiller_icc.tables.records import KINDS, Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Head, Line, Section, Sheet, Shown
 from mdistiller_icc.tables.settings import Settings, describe, varied
 from mdistiller_icc.tables.statistics import Difference

@@ -19,7 +19,7 @@ DOT = ("dot", "crd_dot")
 """Trainers that are a method of their own (DOT); every other is what its method needs."""
 
 Column = tuple[str, ...]
-"""What a column of a table is for: a teacher and its student, or a network trained without a teacher."""
+"""What a column of a table is for: a teacher and its student, or one network trained without a teacher."""
 
 Kind = TypeVar("Kind", str, int, dict[str, Any])
 
@@ -117,21 +117,23 @@ def _record(folder: str, held: dict[str, Any]) -> Record:
     if protocol.get("schedule", "step") != "step":
         protocol = {key: value for key, value in protocol.items() if not key.startswith("lr_decay_")}
     settings = dict(_get(held, "method_config", dict)) if held.get("method_config") is not None else {}
-    method, trainer = _method(_get(held, "method", str), settings), protocol.pop("trainer", None)
+    method, trainer = _get(held, "method", str), protocol.pop("trainer", None)
+    loss = settings.get("LOSS")
+    if method == "PCKD" and isinstance(loss, dict) and loss.get("KD_WEIGHT") == 0:
+        method = "PCKD_WITHOUT_KD"  # as it is published: without its term of distillation, with numbers of its own
     if trainer is not None:
         settings["trainer"] = trainer
+    counts = ("num_classes", "num_train", "num_test")
     host = held.get("host") or {}
     record = Record(
         folder=folder,
         dataset=_get(held, "dataset", str),
-        images=tuple(
-            None if held.get(key) is None else _get(held, key, int) for key in ("num_classes", "num_train", "num_test")
-        ),
+        images=tuple(None if held.get(key) is None else _get(held, key, int) for key in counts),
         role=_get(held, "role", str),
         method=f"{method}+DOT" if trainer in DOT else method,
         settings=freeze(settings),
-        teacher=None if held.get("teacher") is None else _teacher(_get(held, "teacher", dict)),
-        student=_get(_get(held, "student", dict), "architecture", str, "student.architecture"),
+        teacher=None if held.get("teacher") is None else _teacher(held),
+        student=_get(held, "student.architecture", str),
         seed=_get(held, "seed", int),
         protocol=freeze(protocol),
         accuracy={
@@ -149,23 +151,16 @@ def _record(folder: str, held: dict[str, Any]) -> Record:
     return record
 
 
-def _method(name: str, settings: dict[str, Any]) -> str:
-    """A method as it is published: PCKD without its term of distillation has numbers of its own."""
-    loss = settings.get("LOSS")
-    alone = name == "PCKD" and isinstance(loss, dict) and loss.get("KD_WEIGHT") == 0
-    return "PCKD_WITHOUT_KD" if alone else name
-
-
 def _teacher(held: dict[str, Any]) -> Teacher:
-    kind = _get(held, "kind", str, "teacher.kind")
+    teacher, kind = _get(held, "teacher", dict), _get(held, "teacher.kind", str)
     if kind not in KINDS:
         raise Unusable(f"record.json: 'teacher.kind' is {kind!r}{nearest(kind, KINDS)}")
     return Teacher(
-        architecture=_get(held, "architecture", str, "teacher.architecture"),
+        architecture=_get(held, "teacher.architecture", str),
         kind=kind,
-        seed=None if held.get("seed") is None else _get(held, "seed", int, "teacher.seed"),
-        digest=_get(held, "digest", str, "teacher.digest") if held.get("digest") else None,
-        top1=_percent(held.get("top1"), "teacher.top1"),
+        seed=None if teacher.get("seed") is None else _get(held, "teacher.seed", int),
+        digest=_get(held, "teacher.digest", str) if teacher.get("digest") else None,
+        top1=_percent(teacher.get("top1"), "teacher.top1"),
     )
 
 
@@ -183,13 +178,16 @@ def _percent(value: Any, place: str) -> float | None:
     return float(value)
 
 
-def _get(held: dict[str, Any], key: str, kind: type[Kind], place: str = "") -> Kind:
-    """A value that has to be there; messages call it ``place``, by default the key."""
+def _get(held: dict[str, Any], place: str, kind: type[Kind]) -> Kind:
+    """A value that has to be there: ``seed``, or ``teacher.seed`` inside ``teacher``."""
+    above, _, key = place.rpartition(".")
+    if above:
+        held = _get(held, above, dict)
     value = held.get(key)
     if not isinstance(value, kind) or isinstance(value, bool) or value == "":
         wanted = "a name" if kind is str else "a whole number" if kind is int else "an object"
         said = f"is {value!r}, not {wanted}" if key in held else "is missing"
-        raise Unusable(f"record.json: '{place or key}' {said}")
+        raise Unusable(f"record.json: '{place}' {said}")
     return value
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mdistiller_icc.tables.cells import Cell, Column
+from mdistiller_icc.tables.cells import Cell
 from mdistiller_icc.tables.published import Source
-from mdistiller_icc.tables.records import LeftOut
+from mdistiller_icc.tables.records import Column, LeftOut
 from mdistiller_icc.tables.statistics import Difference
 
 

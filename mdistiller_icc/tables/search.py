@@ -23,7 +23,7 @@ class Found:
 
 
 def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
-    """Read every ``record.json`` below the folders, in the order of their paths.
+    """Read every ``record.json`` below the folders, in the order of their paths; links are followed.
 
     Raises:
         UserError: one of the folders does not exist or holds no run at all.
@@ -36,7 +36,7 @@ def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
         if not os.path.isdir(folder):
             raise UserError(f"{folder}: no such folder{_sibling(folder)}")
         any_run = False
-        for real, path, names in _walk(folder, found.left_out):
+        for path, real, names in _walk(folder, found.left_out):
             is_run = "record.json" in names or not RUN_FILES.isdisjoint(names)
             any_run |= is_run
             if real in known:
@@ -54,28 +54,20 @@ def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
 
 
 def _walk(folder: str, left_out: list[LeftOut]) -> Iterator[tuple[str, str, set[str]]]:
-    """Every folder from this one down with its real path and the names in it; links followed, hidden ones skipped."""
+    """Every folder from this one down, once: its path, its real path and the names in it; hidden ones are skipped."""
+
+    def unreadable(error: OSError) -> None:
+        left_out.append(LeftOut(str(error.filename), f"cannot be read: {error.strerror}"))
+
     seen: set[str] = set()
-    pending = [(folder, os.path.realpath(folder))]
-    while pending:
-        path, real = pending.pop()
-        if real in seen:
-            continue
-        seen.add(real)
-        names, below = set(), []
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    name = entry.name
-                    names.add(name)
-                    if name[0] != "." and name != "train.events" and entry.is_dir():
-                        linked = entry.is_symlink()
-                        below.append((entry.path, os.path.realpath(entry.path) if linked else os.path.join(real, name)))
-        except OSError as error:
-            left_out.append(LeftOut(path, f"cannot be read: {error.strerror}"))
-            continue
-        pending += sorted(below, reverse=True)
-        yield real, path, names
+    for path, below, files in os.walk(folder, followlinks=True, onerror=unreadable):
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            yield path, real, {*below, *files}
+            below[:] = sorted(name for name in below if name[0] != "." and name != "train.events")
+        else:
+            below.clear()
 
 
 def _is_picture(path: str, name: str) -> bool:

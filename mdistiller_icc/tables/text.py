@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mdistiller_icc.tables.cells import Column
-from mdistiller_icc.tables.records import KINDS
+from mdistiller_icc.tables.records import KINDS, Column
 
 METRICS = {"top1": "top-1", "top5": "top-5"}
 CHOSEN = {

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.tables.cells import Cell, Column, columns
+from mdistiller_icc.tables.cells import Cell, columns
 from mdistiller_icc.tables.curves import Curve, accuracy_range, chart, read
+from mdistiller_icc.tables.records import Column
 from mdistiller_icc.tables.report import Report, Sheet, Shown
 from mdistiller_icc.tables.statistics import Difference
 from mdistiller_icc.tables.text import CHOSEN, METRICS, headed, named, one_line, teacher_named

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from mdistiller_icc.tables.cells import Column
+from mdistiller_icc.tables.records import Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Report, Section, Sheet, Shown
 from mdistiller_icc.tables.text import one_line
 
