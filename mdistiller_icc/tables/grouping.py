@@ -158,16 +158,13 @@ class _Sorter:
         for cell in distilled:
             found[cell.kind, cell.recipe][cell.column].append(cell)
         cells = []
-        for i, ((kind, recipe), by_column) in enumerate(found.items()):
-            for column, students in by_column.items():
+        for i, by_column in enumerate(found.values()):
+            for students in by_column.values():
                 teachers = [r.teacher for cell in students for r in cell.records if r.teacher]
                 top1 = {(t.seed, t.digest): t.top1 for t in teachers if t.top1 is not None}
                 if top1:
-                    cell = replace(
-                        students[0], entry="teacher used", line=i, method="", settings="", kind=kind, recipe=recipe,
-                        column=column, summary=summarise([*top1.values()]), records=(), values=(),
-                    )  # fmt: skip
-                    cells.append(cell)
+                    used = replace(students[0], entry="teacher used", line=i, method="", settings="")
+                    cells.append(replace(used, summary=summarise([*top1.values()]), records=(), values=()))
         return sorted(cells, key=_order)
 
 

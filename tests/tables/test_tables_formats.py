@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,21 @@ def test_markdown_says_everything_a_reader_needs(study):
     assert "\x1b" not in said
 
 
+@pytest.mark.parametrize("ending", ["md", "csv"])
+def test_runs_of_version_0_1_0_make_the_tables_that_it_made(monkeypatch, ending):
+    monkeypatch.chdir(Path(__file__).parent / "data")
+    assert render(["0.1.0"], ending) == Path(f"0.1.0.{ending}").read_text(encoding="utf-8")
+
+
+def test_a_student_alone_counts_once_beside_however_many_teachers(output):
+    for teacher in ("resnet56", "resnet110"):
+        for seed in range(2):
+            output.run(seed=seed, pair=(teacher, "resnet20"))
+    for seed in range(3):
+        output.run(method="NONE", seed=seed, pair=("", "resnet20"))
+    assert "over seeds (n = 2, elsewhere as in brackets)" in render([output.root])
+
+
 def test_wide_markdown_is_split_between_pairs(study):
     lines = [line for line in render([study.root], width=90).splitlines() if str(study.root) not in line]
     assert max(map(len, lines)) <= 90
@@ -108,6 +124,18 @@ def test_what_has_no_gain_is_named_below_the_gains_with_the_reason(output):
         "- DKD: no plain teacher's run has the same settings.",
     ]
     assert "| SP" not in gains and "| DKD" not in gains
+
+
+def test_where_several_plain_rows_could_be_compared_none_is_chosen_and_that_is_told(output):
+    for epochs in (100, 200):
+        output.run(method="NONE", role="teacher", digest=f"sha256:{epochs}", protocol={"epochs": epochs})
+        output.run(kind="vanilla", teacher={"digest": f"sha256:{epochs}"})
+    for margin in (0.1, 0.3):
+        output.run(method="ICC", role="teacher", digest=f"sha256:{margin}", settings={"MARGIN": margin}, pair=("x", ""))
+        output.run(kind="icc", teacher={"digest": f"sha256:{margin}"})
+    said = notes(render([output.root]))
+    assert "- KD with ICC (MARGIN 0.1): several plain rows could be compared with it." in said
+    assert "- KD with ICC (MARGIN 0.3): several plain rows could be compared with it." in said
 
 
 def test_without_any_gain_the_reasons_stand_below_the_students(output):
