@@ -35,7 +35,7 @@ def test_interval_by_hand():
     gain = paired({0: 71.0, 1: 73.0, 2: 75.0}, {0: 70.0, 1: 71.0, 2: 72.0})
     half = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)
     assert (gain.n, gain.mean) == (3, 2.0)
-    assert gain.interval == pytest.approx((2 - half, 2 + half), rel=1e-12)
+    assert gain.interval == pytest.approx((2 - half, 2 + half), rel=1e-9)  # SciPy 1.11 has the quantile to 4e-11
     assert not gain.clear
 
 
