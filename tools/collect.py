@@ -9,14 +9,13 @@ import sys
 from collections.abc import Sequence
 
 from mdistiller_icc.errors import UserError, exit_status
-from mdistiller_icc.tables import FORMATS, render
-
-SUFFIXES = {".md": "md", ".tex": "latex", ".csv": "csv", ".json": "json", ".html": "html"}
+from mdistiller_icc.tables import FORMATS, METRICS, SELECTIONS, render
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    form = args.format or SUFFIXES.get(os.path.splitext(args.out or "")[1], "md")
+    by_suffix = {form.SUFFIX: name for name, form in FORMATS.items()}
+    form = args.format or by_suffix.get(os.path.splitext(args.out or "")[1], "md")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not args.out else None
     text = render(args.folders, form, args.select, args.metric, args.pictures, width)
     if args.out:
@@ -38,13 +37,13 @@ def parser() -> argparse.ArgumentParser:
     chosen = made.add_mutually_exclusive_group()
     chosen.add_argument(
         "--select",
-        choices=("last", "mean10", "best", "heldout"),
+        choices=SELECTIONS,
         default="last",
         help="a run's accuracy: at its last epoch (default), the mean of its last ten, at its best test epoch, "
         "or at the epoch chosen on images held out of the training set",
     )
     chosen.add_argument("--best", dest="select", action="store_const", const="best", help="the same as --select best")
-    made.add_argument("--metric", choices=("top1", "top5"), default="top1", help="default: top1")
+    made.add_argument("--metric", choices=METRICS, default="top1", help="default: top1")
     made.add_argument(
         "--pictures",
         nargs="+",

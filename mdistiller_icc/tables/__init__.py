@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 
 from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.tables.formats import FORMATS
+from mdistiller_icc.tables.grouping import SELECTIONS, group
+from mdistiller_icc.tables.layout import sections
+from mdistiller_icc.tables.report import Report
+from mdistiller_icc.tables.search import find
+from mdistiller_icc.tables.text import METRICS, one_line
 
-FORMATS = {"md": "markdown", "latex": "latex", "csv": "csv", "json": "json", "html": "html"}
+__all__ = ["FORMATS", "METRICS", "SELECTIONS", "render"]
 
 
 def render(
@@ -26,18 +31,28 @@ def render(
     Args:
         folders: searched for ``record.json`` files, at any depth.
         format: ``md``, ``latex``, ``csv``, ``json`` or ``html``.
-        select: ``last``, ``mean10``, ``best`` or ``heldout``; see `mdistiller_icc.tables.report.collect`.
+        select: the accuracy of a run: ``last`` (epoch), ``mean10`` (of the last ten), ``best`` (test epoch)
+            or ``heldout`` (the epoch chosen on images held out of the training set).
         metric: ``top1`` or ``top5``.
         pictures: PNG files for the HTML page; without any, those named ``geometry*`` below the folders.
         width: of a line of Markdown: wrap text and split tables by columns to fit.
 
     Raises:
-        UserError: nothing can be tabulated, or an argument is not one of the words above.
+        UserError: a folder is missing or holds no run, no run is finished, or a word is not one of the above.
     """
-    from mdistiller_icc.tables.report import collect
-
-    if format not in FORMATS:
-        raise UserError(f"'{format}' is none of {', '.join(FORMATS)}{nearest(format, FORMATS)}")
-    report = collect(folders, select, metric, pictures)
-    write = import_module(f"mdistiller_icc.tables.formats.{FORMATS[format]}").write
-    return write(report, width) if format == "md" else write(report)
+    for word, words in ((format, FORMATS), (select, SELECTIONS), (metric, METRICS)):
+        if word not in words:
+            raise UserError(f"'{word}' is none of {', '.join(words)}{nearest(word, words)}")
+    for picture in pictures:
+        if not os.path.isfile(picture):
+            raise UserError(f"{picture}: no such picture")
+    found = find(folders)
+    cells, unplaced = group(found.records, metric, select)
+    left_out = sorted({*found.left_out, *unplaced}, key=lambda run: (run.folder, run.reason))
+    if not cells:
+        first = left_out[0]
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        raise UserError(one_line(f"no finished run to tabulate; {first.folder}: {first.reason}{more}"))
+    shown = [os.fspath(picture) for picture in pictures] or found.pictures
+    runs = len({record.folder for record in found.records} - {run.folder for run in left_out})
+    return FORMATS[format].write(Report(sections(cells), left_out, shown, metric, select, runs, width))

@@ -1,159 +1,199 @@
-"""Gather runs into groups, one per data set and protocol, and compare the rows of each group."""
+"""Sort records into cells, none of which mixes protocols, settings or teachers that were made differently."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from mdistiller_icc.tables.records import TEACHER_KINDS, LeftOut, Run
-from mdistiller_icc.tables.rows import Assembler, Cell, Column, Pair, Recipe, Recipes, Row, in_order, natural
-from mdistiller_icc.tables.settings import Settings, describe, varied
-from mdistiller_icc.tables.statistics import Difference, Summary, paired, summarise
+from mdistiller_icc.tables.cells import Cell, columns, lines, natural
+from mdistiller_icc.tables.gains import Training, with_gains
+from mdistiller_icc.tables.records import KINDS, Column, LeftOut, Record, Teacher
+from mdistiller_icc.tables.settings import Settings, describe, spell, varied
+from mdistiller_icc.tables.statistics import summarise
 
 SELECTIONS = {"last": "last", "mean10": "mean_last_10", "best": "best_test", "heldout": "heldout_selected"}
 """How an accuracy is chosen among a run's epochs: the command line's word and the record's."""
 
-PLAIN = ("vanilla", "pretrained")
-"""Kinds of teachers an ICC teacher is compared with, the first at hand; published values speak of them."""
+METHODS = (
+    *("KD", "FITNET", "AT", "SP", "CC", "VID", "RKD", "PKT", "AB", "FT", "FSP", "NST", "CRD", "OFD", "KDSVD"),
+    *("REVIEWKD", "DKD", "DIST", "CTKD", "MLKD", "DOT", "CKD", "BICKD", "PCKD", "PCKD_WITHOUT_KD", "ICCKD"),
+)
+"""The order of the methods; those not among them come after, by name."""
+
+Make = Training | str | None
+"""How a teacher was made: as its own record says, else the digest of its checkpoint, else unknown."""
 
 
-@dataclass(slots=True)
-class Gain:
-    """What the ICC teacher adds to a row's plain teacher, paired on the seed.
-
-    ``unlike`` says, by column, in what else the two teachers' training differed, as far as it is known.
-    """
-
-    row: Row
-    baseline: str
-    by_column: dict[Column, Difference]
-    unlike: dict[Column, str]
-
-
-@dataclass(slots=True)
-class Group:
-    """Everything that was run on one data set under one protocol.
-
-    Attributes:
-        apart: what tells this protocol from the data set's others, in words.
-        rows: distilled students; columns are ``pairs``.
-        teachers: accuracy of the teachers of ``rows`` as they were loaded, by (kind, recipe).
-        alone: the pairs' students trained without a teacher.
-        networks: teachers, and other networks trained without one; columns are ``architectures``.
-    """
-
-    dataset: str
-    images: tuple[int | None, ...]
-    protocol: Settings
-    runs: list[Run]
-    apart: str = ""
-    pairs: list[Pair] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    gains: list[Gain] = field(default_factory=list)
-    teachers: dict[tuple[str, str], dict[Pair, Summary]] = field(default_factory=dict)
-    alone: list[Row] = field(default_factory=list)
-    architectures: list[str] = field(default_factory=list)
-    networks: list[Row] = field(default_factory=list)
-    network_gains: list[Gain] = field(default_factory=list)
-
-
-def group(runs: Iterable[Run], metric: str, select: str) -> tuple[list[Group], list[LeftOut]]:
-    """Sort finished runs into groups; also return those that are in no cell and why.
+def group(records: Collection[Record], metric: str, select: str) -> tuple[list[Cell], list[LeftOut]]:
+    """The cells of finished runs, data set by data set and protocol by protocol, and the runs that are in none.
 
     Args:
-        runs: finished runs.
+        records: of finished runs.
         metric: ``top1`` or ``top5``.
         select: a key of `SELECTIONS`.
     """
     left_out: list[LeftOut] = []
-    by_protocol: dict[Hashable, list[Run]] = defaultdict(list)
-    recipes: Recipes = {}
-    for run in runs:
-        if run.teacher is None and run.digest is not None:
-            recipes[run.digest] = Recipe(run.settings, run.protocol)
-        if run.accuracy[metric].get(SELECTIONS[select]) is None:
-            left_out.append(LeftOut(run.folder, f"no {metric} accuracy is recorded for '{select}'"))
+    values: dict[str, float] = {}
+    by_protocol: dict[Hashable, list[Record]] = defaultdict(list)
+    for record in records:
+        value = record.accuracy[metric].get(SELECTIONS[select])
+        if value is None:
+            left_out.append(LeftOut(record.folder, f"no {metric} accuracy is recorded for '{select}'"))
         else:
-            by_protocol[run.dataset, run.images, run.protocol].append(run)
-    assemble = Assembler(metric, SELECTIONS[select], recipes, left_out)
-    groups = [_group(key, members, assemble) for key, members in by_protocol.items()]
-    groups.sort(key=lambda g: (g.dataset, not g.rows, -len(g.runs), describe(g.protocol)))
-    _set_apart(groups)
-    return groups, left_out
+            values[record.folder] = value
+            by_protocol[record.dataset, record.images, record.protocol].append(record)
+    trainings = {r.digest: Training(r.settings, r.protocol) for r in records if r.digest is not None and not r.teacher}
+    sorter = _Sorter(metric, select, values, trainings, left_out)
+
+    def order(many: list[Record]) -> tuple[str, bool, int, str]:
+        return many[0].dataset, all(r.teacher is None for r in many), -len(many), describe(many[0].protocol)
+
+    return [cell for many in sorted(by_protocol.values(), key=order) for cell in sorter.cells(many)], left_out
 
 
-def _group(key: Hashable, runs: list[Run], assemble: Assembler) -> Group:
-    one = Group(*key, runs=runs)
-    distilled = [run for run in runs if run.teacher is not None]
-    one.rows = assemble(distilled, lambda run: Pair(run.teacher.architecture, run.student))
-    one.pairs = in_order(one.rows)
-    one.gains = _gains(one.rows, lambda row: (row.method, row.settings), assemble.recipes)
-    one.teachers = _teachers(one.rows) if assemble.metric == "top1" else {}
+@dataclass(frozen=True, slots=True)
+class _Sorter:
+    """Makes cells of the runs on one data set under one protocol; holds what it needs beside them."""
 
-    students = {pair.student for pair in one.pairs}
-    plain = [run for run in runs if run.teacher is None and run.method == "NONE" and run.student in students]
-    own = {run.student for run in plain if run.role == "student"}
-    plain = [run for run in plain if run.role == "student" or run.student not in own]
-    one.alone = assemble(plain, lambda run: run.student)
+    metric: str
+    select: str
+    values: dict[str, float]
+    trainings: dict[str, Training]
+    left_out: list[LeftOut]
 
-    shown = {id(run) for run in plain if run.role == "student"}
-    networks = [run for run in runs if run.teacher is None and id(run) not in shown]
-    one.networks = assemble(networks, lambda run: run.student)
-    one.architectures = in_order(one.networks)
-    one.network_gains = _gains(one.networks, lambda row: (), assemble.recipes)
-    return one
+    def cells(self, records: list[Record]) -> list[Cell]:
+        """The cells in the order of their tables: teachers used, students alone, distilled students, networks."""
+        distilled = self._table("distilled", [r for r in records if r.teacher])
+        pairs = columns(distilled)
+        students = {student for _, student in pairs}
+        plain = [r for r in records if r.method == "NONE" and not r.teacher and r.student in students]
+        own = {r.student for r in plain if r.role == "student"}
+        alone = self._table("student alone", [r for r in plain if r.role == "student" or r.student not in own])
+        shown = {r.folder for r in plain if r.role == "student"}
+        networks = self._table("network", [r for r in records if not r.teacher and r.folder not in shown])
+        made = [
+            *self._teachers(distilled),
+            *(replace(c, column=p) for line in lines(alone) for p in pairs for c in line if c.column == p[1:]),
+            *_ranked(with_gains(distilled, self.trainings)),
+            *with_gains(networks, self.trainings),
+        ]
+        return [replace(cell, published=cell.published_in(cell.column)) for cell in made]
+
+    def _table(self, entry: str, records: list[Record]) -> list[Cell]:
+        """The cells of one table, line by line in the order of the literature."""
+        settings: dict[str, set[Settings]] = defaultdict(set)
+        in_column: dict[tuple[str, Column], set[Settings]] = defaultdict(set)
+        for r in records:
+            settings[r.method].add(r.settings)
+            in_column[r.method, r.column].add(r.settings)
+        split_methods = {method for (method, _), several in in_column.items() if len(several) > 1}
+        makes = {r.teacher: self._make(r.teacher) for r in records if r.teacher}
+        split_kinds = self._split_kinds(records)
+        members: dict[tuple[str, Settings, str, Make], dict[Column, list[Record]]]
+        members = defaultdict(lambda: defaultdict(list))
+        for r in records:
+            variant = r.settings if r.method in split_methods else ()
+            make = makes[r.teacher] if r.teacher and r.kind in split_kinds else None
+            members[r.method, variant, r.kind, make][r.column].append(r)
+
+        cells = []
+        for i, ((method, variant, kind, make), by_column) in enumerate(members.items()):
+            spelled = spell(variant, varied(settings[method])) or "no settings"
+            others = [m for teacher, m in makes.items() if teacher.kind == kind]
+            recipe, protocol = _recipe(make, others) if kind in split_kinds else ("", ())
+            for column, many in by_column.items():
+                kept = self._one_per_seed(many)
+                values = tuple(self.values[r.folder] for r in kept)
+                cell = Cell(
+                    entry=entry, line=i, dataset=kept[0].dataset, images=kept[0].images, protocol=kept[0].protocol,
+                    metric=self.metric, select=self.select, method=method, kind=kind, recipe=recipe,
+                    settings=spelled if method in split_methods else "", trained_under=protocol, column=column,
+                    summary=summarise(values), records=kept, values=values,
+                )  # fmt: skip
+                cells.append(cell)
+        return sorted(cells, key=_order)
+
+    def _one_per_seed(self, records: list[Record]) -> tuple[Record, ...]:
+        """One run per seed of student and teacher: the one finished last; earlier ones are left out, with a note."""
+        kept: dict[Hashable, Record] = {}
+        for r in sorted(records, key=lambda r: (r.finished, r.folder)):
+            key = (r.seed, r.teacher and r.teacher.seed)
+            if key in kept:
+                reason = f"repeated with the same settings and seed {r.seed} by {r.folder}, which counts instead"
+                self.left_out.append(LeftOut(kept[key].folder, reason))
+            kept[key] = r
+        return tuple(sorted(kept.values(), key=lambda r: (r.seed, r.folder)))
+
+    def _make(self, teacher: Teacher) -> Make:
+        return None if teacher.digest is None else self.trainings.get(teacher.digest, teacher.digest)
+
+    def _split_kinds(self, records: list[Record]) -> set[str]:
+        """The kinds of teachers of which one column holds several makes.
+
+        A teacher is told by its checkpoint's digest. Where the run that trained it is at hand its make is
+        that run's settings and protocol. Teachers of unknown make count as one make unless two of them
+        share a seed, since only retraining or other settings can give one seed two checkpoints.
+        """
+        in_column: dict[tuple[str, Column], set[Teacher]] = defaultdict(set)
+        for r in records:
+            if r.teacher:
+                in_column[r.kind, r.column].add(r.teacher)
+        split = set()
+        for (kind, _), teachers in in_column.items():
+            known = {make for teacher in teachers if isinstance(make := self._make(teacher), Training)}
+            unknown = {(t.seed, t.digest) for t in teachers if not isinstance(self._make(t), Training)}
+            everyone = {(t.seed, t.digest) for t in teachers}
+            clash = any(seed == other and digest != another for seed, digest in unknown for other, another in everyone)
+            if len(known) > 1 or clash:
+                split.add(kind)
+        return split
+
+    def _teachers(self, distilled: list[Cell]) -> list[Cell]:
+        """Mean accuracy of the distinct teachers that students of each pair learnt from, as they were loaded."""
+        if self.metric != "top1":
+            return []
+        found: dict[tuple[str, str], dict[Column, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+        for cell in distilled:
+            found[cell.kind, cell.recipe][cell.column].append(cell)
+        cells = []
+        for i, by_column in enumerate(found.values()):
+            for students in by_column.values():
+                teachers = [r.teacher for cell in students for r in cell.records if r.teacher]
+                top1 = {(t.seed, t.digest): t.top1 for t in teachers if t.top1 is not None}
+                if top1:
+                    used = replace(students[0], entry="teacher used", line=i, method="", settings="")
+                    cells.append(replace(used, summary=summarise([*top1.values()]), records=(), values=()))
+        return sorted(cells, key=_order)
 
 
-def _teachers(rows: list[Row]) -> dict[tuple[str, str], dict[Pair, Summary]]:
-    """Mean accuracy of the distinct teachers that students of each pair learnt from."""
-    found: dict = defaultdict(lambda: defaultdict(dict))
-    for row in rows:
-        for pair, cell in row.cells.items():
-            for run in cell.runs:
-                if run.teacher.top1 is not None:
-                    found[row.kind, row.recipe][pair][run.teacher.seed, run.teacher.digest] = run.teacher.top1
-    order = sorted(found, key=lambda key: (TEACHER_KINDS.index(key[0]), natural(key[1])))
-    return {key: {pair: summarise([*ones.values()]) for pair, ones in found[key].items()} for key in order}
+def _recipe(make: Make, others: list[Make]) -> tuple[str, Settings]:
+    """In words how a teacher was made, as far as that differs between the others; and under which protocol."""
+    if not isinstance(make, Training):
+        return (make.removeprefix("sha256:")[:8] if make else "unknown checkpoint"), ()
+    known = [other for other in others if isinstance(other, Training)]
+    settings = spell(make.settings, varied(other.settings for other in known))
+    protocol = describe(make.protocol, varied(other.protocol for other in known))
+    return "; ".join(filter(None, (settings, protocol))), make.protocol
 
 
-def _gains(rows: list[Row], alike: Callable[[Row], Hashable], recipes: Recipes) -> list[Gain]:
-    """The gain of every ICC row over the plain row of the same method; blank where there is not exactly one."""
-    gains = []
-    for row in (row for row in rows if row.kind == "icc"):
-        for baseline in PLAIN:
-            controls = [other for other in rows if other.kind == baseline and alike(other) == alike(row)]
-            if len(controls) > 1:
-                controls = [other for other in controls if other.recipe_protocol == row.recipe_protocol]
-            if len(controls) == 1:
-                cells = controls[0].cells
-                both = {c: paired(row.cells[c].by_seed(), cells[c].by_seed()) for c in row.cells if c in cells}
-                found = {column: gain for column, gain in both.items() if gain}
-                if found:
-                    unlike = {column: _unlike(row.cells[column], cells[column], recipes) for column in found}
-                    gains.append(Gain(row, baseline, found, {column: said for column, said in unlike.items() if said}))
-                    break
-    return gains
+def _order(cell: Cell) -> tuple[Any, ...]:
+    place = METHODS.index(cell.method) if cell.method in METHODS else len(METHODS)
+    name = "" if cell.method in (*METHODS, "NONE", "ICC") else cell.method
+    return place, name, natural(cell.settings), [*KINDS].index(cell.kind), natural(cell.recipe), cell.line
 
 
-def _unlike(icc: Cell, plain: Cell, recipes: Recipes) -> str:
-    """How the training of two cells' teachers differed, ICC apart; nothing where it did not or is not known."""
-    known = [
-        {recipes[run.teacher.digest].protocol for run in cell.runs if run.teacher and run.teacher.digest in recipes}
-        for cell in (icc, plain)
-    ]
-    if not all(known) or known[0] == known[1]:
-        return ""
-    keys = varied(known[0] | known[1])
-    told = [" or ".join(sorted(describe(protocol, keys) for protocol in protocols)) for protocols in known]
-    return f"the ICC teacher's training had {told[0]}, the plain one's {told[1]}"
-
-
-def _set_apart(groups: list[Group]) -> None:
-    """Name what differs between the groups of one data set."""
-    for one in groups:
-        rivals = [other for other in groups if other.dataset == one.dataset]
-        words = describe(one.protocol, varied(other.protocol for other in rivals))
-        if len({other.images for other in rivals}) > 1:
-            words = ", ".join(filter(None, (words, f"{one.images[1]} training images of {one.images[0]} classes")))
-        one.apart = words
+def _ranked(distilled: list[Cell]) -> list[Cell]:
+    """Best and second best of each column with at least two (three) values, ties as they are printed."""
+    printed: dict[Column, set[str]] = defaultdict(set)
+    for cell in distilled:
+        printed[cell.column].add(f"{cell.summary.mean:.2f}")
+    ranks: dict[tuple[Column, str], str] = {}
+    for column, values in printed.items():
+        best, *others = sorted(values, key=float, reverse=True)
+        if others:
+            ranks[column, best] = "best"
+        if len(others) > 1:
+            ranks[column, others[0]] = "second"
+    return [replace(cell, rank=ranks.get((cell.column, f"{cell.summary.mean:.2f}"))) for cell in distilled]

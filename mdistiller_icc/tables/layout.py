@@ -1,226 +1,186 @@
-"""Lay groups out as sheets that every format can draw."""
+"""Arrange cells as sheets: methods down, teacher-student pairs across, what is published beside it, notes below."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 
-from mdistiller_icc.tables.grouping import PLAIN, Gain, Group
+from mdistiller_icc.tables.cells import Cell, by_column, columns, lines
 from mdistiller_icc.tables.published import Fact, Source, lookup, without_pair
-from mdistiller_icc.tables.rows import Pair, Row
-from mdistiller_icc.tables.settings import describe
-from mdistiller_icc.tables.sheets import Accuracy, Head, Line, Points, Published, Section, Sheet, Shown, Unpublished
-from mdistiller_icc.tables.statistics import Difference, Summary
+from mdistiller_icc.tables.records import KINDS, Column
+from mdistiller_icc.tables.report import UNPUBLISHED, Head, Line, Section, Sheet, Shown
+from mdistiller_icc.tables.settings import Settings, describe, varied
+from mdistiller_icc.tables.statistics import Difference
+from mdistiller_icc.tables.text import CHOSEN, METRICS, headed, named, signed, teacher_named
 
-KINDS = {"icc": "ICC", "vanilla": "plain", "pretrained": "pretrained", "file": "other file"}
-CHOSEN = {
-    "last": "last epoch",
-    "mean10": "mean of the last 10 epochs",
-    "best": "best test epoch",
-    "heldout": "epoch chosen on the held-out split",
-}
-METRICS = {"top1": "top-1", "top5": "top-5"}
-NAMES = {"FITNET": "FitNet", "REVIEWKD": "ReviewKD", "BICKD": "BicKD", "PCKD_WITHOUT_KD": "PCKD without KD"}
 LEAKS = "The best test epoch lets the test set choose, which flatters every row."
 LOADED = "Teacher rows: the checkpoints that the students learnt from, as they were loaded."
 
 
-def layout(groups: Iterable[Group], metric: str, select: str) -> list[Section]:
-    """One section per group, with a sheet each for students, gains and networks trained without a teacher."""
-    sections = []
+def sections(cells: list[Cell]) -> list[Section]:
+    """One section per data set and protocol, with a sheet each for students, gains and networks without a teacher."""
+    made = []
+    groups = [list(group) for _, group in groupby(cells, key=lambda cell: (cell.dataset, cell.images, cell.protocol))]
     for group in groups:
-        sheets = [students(group, metric, select)] if group.rows else []
-        if group.gains:
-            sheets.append(gains(group))
-        if group.networks:
-            sheets.append(networks(group, metric, select))
-        sheets[-1].notes += _hosts(group)
-        heading = f"{group.dataset}: {group.apart}" if group.apart else group.dataset
-        sections.append(Section(group, heading, _protocol(group), sheets))
-    return sections
+        dataset = group[0].dataset
+        apart = _apart(group[0], [other[0] for other in groups if other[0].dataset == dataset])
+        by_entry = {entry: [*several] for entry, several in groupby(group, key=lambda cell: cell.entry)}
+        distilled, networks = by_entry.get("distilled", []), by_entry.get("network", [])
+        sheets = [_students(by_entry)] if distilled else []
+        sheets += [_gains(distilled)] if any(_differences(distilled)) else []
+        sheets += [_networks(networks, alone=not distilled)] if networks else []
+        hosts = sorted({record.host for cell in group for record in cell.records})
+        if len(hosts) > 1:
+            sheets[-1].notes.append(f"The runs come from several hosts: {', '.join(hosts)}.")
+        made.append(Section(f"{dataset}: {apart}" if apart else dataset, _protocol(group[0]), group, sheets))
+    return made
 
 
-def students(group: Group, metric: str, select: str) -> Sheet:
-    """Rows of methods with each kind of teacher, columns of pairs, published values beside ours."""
-    n, most = _common(cell.summary.n for row in [*group.rows, *group.alone] for cell in row.cells.values())
-    references = _References()
-    with_published = {pair for pair in group.pairs if _any_published(group, pair, metric)}
-    heads = []
-    for pair in group.pairs:
-        heads += [Head(pair, "ours"), Head(pair, "published")] if pair in with_published else [Head(pair)]
-
-    def line(labels: list[str], method: str, kind: str, ours: dict[Pair, Accuracy], first: bool) -> Line:
-        cells: list[Shown] = []
-        for pair in group.pairs:
-            cells.append(ours.get(pair))
-            if pair in with_published:
-                fact = lookup(group.dataset, *pair, method, metric) if kind in PLAIN or not kind else None
-                cells.append(references.cite(fact) if fact else Unpublished() if pair in ours else None)
-        return Line(labels, cells, first)
-
-    lines = []
-    for (kind, recipe), summaries in group.teachers.items():
-        ours = {pair: _accuracy(summary, n) for pair, summary in summaries.items()}
-        lines.append(line(["Teacher", teacher_named(kind, recipe)], "teacher", kind, ours, not lines))
-    for i, row in enumerate(group.alone):
-        found = {pair: row.cells[pair.student] for pair in group.pairs if pair.student in row.cells}
-        ours = {pair: _accuracy(cell.summary, n) for pair, cell in found.items()}
-        lines.append(line([named("Student alone", row.settings), "–"], "student", "", ours, i == 0))
-    marks = ranks(group)
-    for i, row in enumerate(group.rows):
-        ours = {pair: _accuracy(cell.summary, n, marks.get((i, pair), "")) for pair, cell in row.cells.items()}
-        labels = [named(row.method, row.settings), teacher_named(row.kind, row.recipe)]
-        before = group.rows[i - 1]
-        first = i == 0 or (before.method, before.settings) != (row.method, row.settings)
-        lines.append(line(labels, row.method, row.kind, ours, first))
-
-    caption = _caption(metric, select, most, n, lines)
-    sheet = Sheet("students", "Students", caption, ["Method", "Teacher"], heads, lines)
-    sheet.marks = {*marks.values()}
-    sheet.notes = ([LEAKS] if select == "best" else []) + ([LOADED] if group.teachers else [])
-    sheet.notes += _uneven(group.rows, "pair")
-    if with_published:
-        sheet.notes += _published_notes(group, references, metric)
-    return sheet
+def _apart(cell: Cell, rivals: list[Cell]) -> str:
+    """What tells a cell's protocol from those of the others on its data set, in words."""
+    words = describe(cell.protocol, varied(rival.protocol for rival in rivals))
+    images = f"{cell.images[1]} training images of {cell.images[0]} classes"
+    return ", ".join(filter(None, (words, images if len({rival.images for rival in rivals}) > 1 else "")))
 
 
-def gains(group: Group) -> Sheet:
-    """What every method gains from the ICC teacher, by pair."""
-    several = [gain for one in group.gains for gain in one.by_column.values()]
-    n, most = _common(gain.n for gain in several)
-    lines = [
-        Line([named(one.row.method, one.row.settings), _compared(one)], _points(one, group.pairs, n), True)
-        for one in group.gains
-    ]
-    interval = "with the 95 % interval of a paired t test, " if most > 1 else ""
-    times = _times(n, [cell for line in lines for cell in line.cells])
-    caption = f"ICC teacher minus plain teacher, in points, {interval}paired on the seed{times}."
-    heads = [Head(pair) for pair in group.pairs]
-    sheet = Sheet("gains", "Gain of the ICC teacher", caption, ["Method", "Teachers"], heads, lines)
-    sheet.notes = _unlike(group.gains) + _gain_notes(several)
-    return sheet
-
-
-def networks(group: Group, metric: str, select: str) -> Sheet:
-    """Teachers, and other networks trained without one, by recipe."""
-    n, most = _common(cell.summary.n for row in group.networks for cell in row.cells.values())
-    lines = []
-    for row in group.networks:
-        cells = [row.cells.get(architecture) for architecture in group.architectures]
-        label = named(teacher_named(row.kind, ""), row.settings)
-        lines.append(Line([label], [cell and _accuracy(cell.summary, n) for cell in cells], not lines))
-    for i, one in enumerate(group.network_gains):
-        lines.append(Line([named("ICC − plain", one.row.settings)], _points(one, group.architectures, n), i == 0))
-    title = "Teachers" if all(_roles(row) == {"teacher"} for row in group.networks) else "Trained without a teacher"
-    caption = _caption(metric, select, most, n, lines)
-    sheet = Sheet("networks", title, caption, ["Recipe"], [Head(a) for a in group.architectures], lines)
-    sheet.notes = [] if group.rows or select != "best" else [LEAKS]
-    sheet.notes += _uneven(group.networks, "network")
-    sheet.notes += _gain_notes([gain for one in group.network_gains for gain in one.by_column.values()])
-    return sheet
-
-
-class _References:
-    """Numbers the sources of the published values as they are cited: A1, A2, B1."""
-
-    def __init__(self) -> None:
-        self.marks: dict[Source, str] = {}
-
-    def cite(self, fact: Fact) -> Published:
-        source = fact.source
-        if source not in self.marks:
-            number = 1 + sum(other.tier == source.tier for other in self.marks)
-            self.marks[source] = f"{source.tier}{number}"
-        return Published(fact, self.marks[source])
-
-
-def _any_published(group: Group, pair: Pair, metric: str) -> bool:
-    methods = ["teacher", "student", *(row.method for row in group.rows)]
-    return any(lookup(group.dataset, *pair, method, metric) for method in methods)
-
-
-def ranks(group: Group) -> dict[tuple[int, Pair], str]:
-    """Best and second best of each column with at least two (three) values, ties as they are printed."""
-    marks = {}
-    for pair in group.pairs:
-        values = {i: f"{row.cells[pair].summary.mean:.2f}" for i, row in enumerate(group.rows) if pair in row.cells}
-        ranked = sorted({*values.values()}, key=float, reverse=True)
-        if len(ranked) > 1:
-            marks |= {(i, pair): "best" for i, value in values.items() if value == ranked[0]}
-        if len(ranked) > 2:
-            marks |= {(i, pair): "second" for i, value in values.items() if value == ranked[1]}
-    return marks
-
-
-def _accuracy(summary: Summary, n: int, mark: str = "") -> Accuracy:
-    return Accuracy(summary, mark, counted=summary.n != n)
-
-
-def _points(gain: Gain, columns: list, n: int) -> list[Shown]:
-    found = (gain.by_column.get(column) for column in columns)
-    return [difference and Points(difference, counted=difference.n != n) for difference in found]
-
-
-def _caption(metric: str, select: str, most: int, n: int, lines: list[Line]) -> str:
-    cells = [cell for line in lines for cell in line.cells]
-    spread = "mean ± standard deviation over seeds" if most > 1 else "one run per cell, so no spread"
-    gains = any(isinstance(cell, Points) for cell in cells)
-    interval = "; gains in points with their 95 % interval, paired on the seed" if gains and most > 1 else ""
-    return f"Test {METRICS[metric]} accuracy in %, {CHOSEN[select]}; {spread}{interval}{_times(n, cells)}."
-
-
-def _uneven(rows: list[Row], column: str) -> list[str]:
-    uneven = {row.method: row.uneven for row in rows if row.uneven}
-    return [f"{named(m, '')}: the settings {', '.join(keys)} differ by {column}." for m, keys in uneven.items()]
-
-
-def _published_notes(group: Group, references: _References, metric: str) -> list[str]:
-    notes = ["Published values keep the protocol of their source; compare them with ours only where it is the same."]
-    notes += [f"[{mark}] {source}." for source, mark in sorted(references.marks.items(), key=lambda item: item[1])]
-    loose = [fact for fact in without_pair(group.dataset) if fact.metric in (metric, f"delta_{metric}")]
-    if loose:
-        said = "; ".join(
-            f"{f.method} {f.value:+.2f} points [{f.source.tier}]"
-            if f.metric.startswith("delta")
-            else f"{f.method} {f.value:.2f} [{f.source.tier}]"
-            for f in loose
-        )
-        notes.append(f"Published without naming a pair, hence in no cell: {said}.")
-    return notes
-
-
-def _unlike(several: list[Gain]) -> list[str]:
-    """Where a gain is not ICC's alone: one note for all columns of which the same is to be said."""
-    columns: dict[str, list[str]] = {}
-    for gain in several:
-        for pair, said in gain.unlike.items():
-            columns.setdefault(said, []).append(f"{pair.teacher} → {pair.student}")
-    return [
-        f"{', '.join(dict.fromkeys(pairs))}: {said}, so the gain is not ICC's alone." for said, pairs in columns.items()
-    ]
-
-
-def _gain_notes(several: list[Difference]) -> list[str]:
-    notes = []
-    if any(gain.interval for gain in several):
-        notes.append("An interval that contains 0 means that these seeds do not show a difference.")
-    if any(gain.flat for gain in several):
-        notes.append("An interval without width comes from equal differences; it does not mean certainty.")
-    if any(gain.interval is None for gain in several):
-        notes.append("With a single seed (n < 2) there is no interval.")
-    return notes
-
-
-def _hosts(group: Group) -> list[str]:
-    hosts = sorted({run.host for run in group.runs})
-    return [f"The runs come from several hosts: {', '.join(hosts)}."] if len(hosts) > 1 else []
-
-
-def _protocol(group: Group) -> str:
-    classes, train, test = group.images
+def _protocol(cell: Cell) -> str:
+    classes, train, test = cell.images
     counts = [(train, "training images"), (test, "test images"), (classes, "classes")]
-    images = ", ".join(f"{value:,} {name}" for value, name in counts if isinstance(value, int))
-    return "; ".join(filter(None, (describe(group.protocol), images)))
+    images = ", ".join(f"{value:,} {name}" for value, name in counts if value is not None)
+    return "; ".join(filter(None, (describe(cell.protocol), images)))
+
+
+def _students(by_entry: Mapping[str, list[Cell]]) -> Sheet:
+    """Methods with each kind of teacher by pair, published values beside ours."""
+    teachers, alone, distilled = (by_entry.get(entry, []) for entry in ("teacher used", "student alone", "distilled"))
+    pairs = columns(distilled)
+    first = distilled[0]
+    methods = ["teacher", "student", *{cell.method for cell in distilled}]
+    with_published = {
+        p for p in pairs if any(lookup(first.dataset, p[0], p[1], method, first.metric) for method in methods)
+    }
+    heads = []
+    for pair in pairs:
+        heads += [Head(pair, "ours"), Head(pair, "published")] if pair in with_published else [Head(pair)]
+    once = {(cell.line, cell.column[1:]): cell for cell in alone}  # which stands beside each of its teachers
+    n, most = _common(cell.summary.n for cell in [*distilled, *once.values()])
+    references: dict[Source, str] = {}
+
+    def row(line: list[Cell], first: bool) -> Line:
+        found = by_column(line)
+        places: list[Shown | None] = []
+        for pair in pairs:
+            places.append(_accuracy(found.get(pair), n))
+            if pair in with_published:
+                fact = line[0].published_in(pair)
+                places.append(_cited(fact, references) if fact else UNPUBLISHED if pair in found else None)
+        return Line(_labels(line[0]), places, first)
+
+    rows: list[Line] = []
+    above = ""
+    for line in [*lines(teachers), *lines(alone), *lines(distilled)]:
+        block = named(line[0].method, line[0].settings) if line[0].entry == "distilled" else line[0].entry
+        rows.append(row(line, first=block != above))
+        above = block
+
+    notes = ([LEAKS] if first.select == "best" else []) + ([LOADED] if teachers else [])
+    notes += _uneven(distilled, "pair")
+    if with_published:
+        notes += _published_notes(first, references)
+    if not any(_differences(distilled)):
+        notes += _gainless(distilled)
+    return Sheet("students", "Students", _caption(first, most, n, rows), ["Method", "Teacher"], heads, rows, notes)
+
+
+def _labels(cell: Cell) -> list[str]:
+    if cell.entry == "student alone":
+        return [named("Student alone", cell.settings), "–"]
+    method = "Teacher" if cell.entry == "teacher used" else named(cell.method, cell.settings)
+    return [method, teacher_named(cell.kind, cell.recipe)]
+
+
+def _gains(distilled: list[Cell]) -> Sheet:
+    """What every method gains from the ICC teacher, by pair."""
+    differences = [*_differences(distilled)]
+    n, most = _common(difference.n for difference in differences)
+    pairs = columns(distilled)
+    rows = []
+    for line in _with_difference(distilled):
+        found, (cell, gain) = by_column(line), next((cell, cell.gain) for cell in line if cell.gain)
+        labels = [named(cell.method, cell.settings), f"{teacher_named('icc', cell.recipe)} − {KINDS[gain.over]}"]
+        rows.append(Line(labels, [_points(found.get(pair), n) for pair in pairs], True))
+    interval = "with the 95 % interval of a paired t test, " if most > 1 else ""
+    caption = f"ICC teacher minus plain teacher, in points, {interval}paired on the seed{_times(n, rows)}."
+    notes = _unlike(distilled) + _gainless(distilled) + _gain_notes(differences)
+    heads = [Head(pair) for pair in pairs]
+    return Sheet("gains", "Gain of the ICC teacher", caption, ["Method", "Teachers"], heads, rows, notes)
+
+
+def _networks(networks: list[Cell], alone: bool) -> Sheet:
+    """Teachers, and other networks trained without one, by recipe."""
+    n, most = _common(cell.summary.n for cell in networks)
+    architectures = columns(networks)
+    rows: list[Line] = []
+    for line in lines(networks):
+        found, label = by_column(line), named(teacher_named(line[0].kind, ""), line[0].settings)
+        rows.append(Line([label], [_accuracy(found.get(a), n) for a in architectures], not rows))
+    for i, line in enumerate(_with_difference(networks)):
+        found, label = by_column(line), named("ICC − plain", line[0].settings)
+        rows.append(Line([label], [_points(found.get(a), n) for a in architectures], i == 0))
+    roles = {record.role for cell in networks for record in cell.records}
+    title = "Teachers" if roles == {"teacher"} else "Trained without a teacher"
+    notes = [LEAKS] if alone and networks[0].select == "best" else []
+    notes += _uneven(networks, "network") + _gainless(networks) + _gain_notes([*_differences(networks)])
+    heads = [Head(a) for a in architectures]
+    return Sheet("networks", title, _caption(networks[0], most, n, rows), ["Recipe"], heads, rows, notes)
+
+
+def _accuracy(cell: Cell | None, n: int) -> Shown | None:
+    if cell is None:
+        return None
+    summary = cell.summary
+    spread = "" if summary.std is None else f" ± {summary.std:.2f}"
+    return Shown(f"{summary.mean:.2f}", summary.mean, spread, summary.n if summary.n != n else None, cell.rank)
+
+
+def _points(cell: Cell | None, n: int) -> Shown | None:
+    difference = cell and cell.gain and cell.gain.difference
+    if not difference:
+        return None
+    spread = " [{}, {}]".format(*map(signed, difference.interval)) if difference.interval else ""
+    count = difference.n if difference.n != n else None
+    return Shown(signed(difference.mean), difference.mean, spread, count, gain=difference)
+
+
+def _cited(fact: Fact, references: dict[Source, str]) -> Shown:
+    """A published value; its source is numbered when it is first cited: A1, A2, B1."""
+    source = fact.source
+    if source not in references:
+        references[source] = f"{source.tier}{1 + sum(other.tier == source.tier for other in references)}"
+    reference = references[source]
+    return Shown(f"{fact.value:.2f}", fact.value, f" [{reference}]", source=source, reference=reference)
+
+
+def _with_difference(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+    """The lines of a table that have a gain."""
+    return (line for line in lines(cells) if any(_differences(line)))
+
+
+def _differences(cells: Iterable[Cell]) -> Iterator[Difference]:
+    return (cell.gain.difference for cell in cells if cell.gain and cell.gain.difference)
+
+
+def _caption(cell: Cell, most: int, n: int, rows: list[Line]) -> str:
+    spread = "mean ± standard deviation over seeds" if most > 1 else "one run per cell, so no spread"
+    gains = any(place and place.gain for row in rows for place in row.places)
+    interval = "; gains in points with their 95 % interval, paired on the seed" if gains and most > 1 else ""
+    return f"Test {METRICS[cell.metric]} accuracy in %, {CHOSEN[cell.select]}; {spread}{interval}{_times(n, rows)}."
+
+
+def _times(n: int, rows: list[Line]) -> str:
+    counted = any(place and place.count for row in rows for place in row.places)
+    return f" (n = {n}{', elsewhere as in brackets' if counted else ''})"
 
 
 def _common(counts: Iterable[int]) -> tuple[int, int]:
@@ -229,24 +189,69 @@ def _common(counts: Iterable[int]) -> tuple[int, int]:
     return max(found, key=lambda n: (found[n], n)), max(found)
 
 
-def _times(n: int, cells: list[Shown]) -> str:
-    return f" (n = {n}{', elsewhere as in brackets' if any(getattr(cell, 'counted', False) for cell in cells) else ''})"
+def _uneven(cells: list[Cell], column: str) -> list[str]:
+    """The methods whose settings go with the column, as far as no column has several of them."""
+    settings: dict[str, list[Settings]] = {}
+    for cell in cells:
+        if not cell.settings:
+            settings.setdefault(cell.method, []).append(cell.records[0].settings)
+    uneven = {method: ", ".join(varied(several)) for method, several in settings.items()}
+    return [f"{named(m, '')}: the settings {keys} differ by {column}." for m, keys in uneven.items() if keys]
 
 
-def named(method: str, settings: str) -> str:
-    """A method as tables write it, with the settings that tell it from others of its name."""
-    name = NAMES.get(method, method)
-    return f"{name} ({settings})" if settings else name
+def _published_notes(cell: Cell, references: dict[Source, str]) -> list[str]:
+    notes = ["Published values keep the protocol of their source; compare them with ours only where it is the same."]
+    notes += [f"[{mark}] {source}." for source, mark in sorted(references.items(), key=lambda item: item[1])]
+    loose = []
+    for fact in without_pair(cell.dataset):
+        if fact.metric in (cell.metric, f"delta_{cell.metric}"):
+            points = fact.metric != cell.metric
+            value = f"{fact.value:+.2f} points" if points else f"{fact.value:.2f}"
+            loose.append(f"{fact.method} {value} [{fact.source.tier}]")
+    if loose:
+        notes.append(f"Published without naming a pair, hence in no cell: {'; '.join(loose)}.")
+    return notes
 
 
-def teacher_named(kind: str, recipe: str) -> str:
-    """A kind of teacher as tables write it, with what tells it from others of its kind."""
-    return f"{KINDS[kind]} ({recipe})" if recipe else KINDS[kind]
+def _unlike(distilled: list[Cell]) -> list[str]:
+    """Where a gain is not ICC's alone: one note for all columns of which the same is to be said."""
+    pairs: dict[str, dict[Column, None]] = {}
+    for cell in distilled:
+        if cell.gain and cell.gain.difference and cell.gain.note:
+            pairs.setdefault(cell.gain.note, {})[cell.column] = None
+    return [f"{', '.join(map(headed, p))}: {said}, so the gain is not ICC's alone." for said, p in pairs.items()]
 
 
-def _compared(gain: Gain) -> str:
-    return f"{teacher_named('icc', gain.row.recipe)} − {KINDS[gain.baseline]}"
+def _gainless(cells: list[Cell]) -> list[str]:
+    """The rows, and the columns of rows, that are blank or missing among the gains."""
+    notes = []
+    for line in lines(cells):
+        missing = [(cell, cell.gain.note) for cell in line if cell.gain and not cell.gain.difference]
+        if missing:
+            cell, reason = missing[0]
+            method = named(cell.method, cell.settings)
+            where = [f"{method} with {teacher_named('icc', cell.recipe)}" if cell.recipe else method]
+            where += map(headed, columns(cell for cell, _ in missing)) if any(_differences(line)) else []
+            notes.append(f"{', '.join(where)}: {reason}.")
+    return notes
 
 
-def _roles(row: Row) -> set[str]:
-    return {run.role for cell in row.cells.values() for run in cell.runs}
+def _gain_notes(several: list[Difference]) -> list[str]:
+    notes = []
+    if intervals := sum(gain.interval is not None for gain in several):
+        notes.append("An interval that contains 0 means that these seeds do not show a difference.")
+        notes.append(_by_chance(intervals))
+    if any(gain.flat for gain in several):
+        notes.append("An interval without width comes from equal differences; it does not mean certainty.")
+    if any(gain.interval is None for gain in several):
+        notes.append("With a single seed (n < 2) there is no interval.")
+    return notes
+
+
+def _by_chance(intervals: int) -> str:
+    """How many of the 95 % intervals to expect beside what they estimate, whatever ICC does."""
+    if intervals == 1:
+        return "1 interval of 95 % is shown; 1 in 20 such intervals is expected to miss by chance alone."
+    missing = f"{round(intervals / 20, 2 if intervals < 20 else 1):g}"
+    shown = f"{intervals} intervals of 95 % are shown"
+    return f"{shown}; of so many, about {missing} are expected to miss by chance alone."

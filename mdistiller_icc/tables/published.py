@@ -48,9 +48,13 @@ def facts() -> tuple[Fact, ...]:
     with open(Path(__file__).with_name("published.csv"), newline="", encoding="utf-8") as file:
         return tuple(
             Fact(
-                *(row[key] for key in ("dataset", "teacher", "student", "method", "metric")),
-                value=float(row["value"]),
-                source=Source(row["source"], row["tier"], row["epoch"], row["protocol"]),
+                row["dataset"],
+                row["teacher"],
+                row["student"],
+                row["method"],
+                row["metric"],
+                float(row["value"]),
+                Source(row["source"], row["tier"], row["epoch"], row["protocol"]),
             )
             for row in csv.DictReader(file)
         )
@@ -79,6 +83,6 @@ def without_pair(dataset: str) -> list[Fact]:
 
 
 @cache
-def pair_order() -> dict[tuple[str, str], int]:
+def pair_order() -> dict[tuple[str, ...], int]:
     """The teacher-student pairs in the order in which the literature lists them."""
     return {pair: i for i, pair in enumerate(dict.fromkeys((f.teacher, f.student) for f in facts()))}

@@ -6,20 +6,28 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from mdistiller_icc.errors import nearest
 from mdistiller_icc.tables.settings import Settings, freeze
 
 SCHEMA = 1
-TEACHER_KINDS = ("pretrained", "vanilla", "file", "icc")
+KINDS = {"pretrained": "pretrained", "vanilla": "plain", "file": "other file", "icc": "ICC"}
+"""The kinds of teachers: as records name them, and as tables do."""
 STATUSES = ("finished", "running", "interrupted", "failed")
 DOT = ("dot", "crd_dot")
 """Trainers that are a method of their own (DOT); every other is what its method needs."""
 
+Column = tuple[str, ...]
+"""What a column of a table is for: a teacher and its student, or one network trained without a teacher."""
+
+Kind = TypeVar("Kind", str, int, dict[str, Any])
+
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
+    """Whom a student learnt from; ``top1`` is its accuracy as it was loaded, in percent."""
+
     architecture: str
     kind: str
     seed: int | None
@@ -28,8 +36,8 @@ class Teacher:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A finished run, as its ``record.json`` tells it; accuracies in percent.
+class Record:
+    """What the ``record.json`` of a finished run holds; accuracies in percent.
 
     The trainer counts as one of the method's ``settings``, since methods under one protocol need different ones.
     ``images`` are the numbers of classes, training and test images.
@@ -51,6 +59,18 @@ class Run:
     host: str
     finished: str
 
+    @property
+    def kind(self) -> str:
+        """The kind of the teacher, or of the network itself where it had none."""
+        if self.teacher is not None:
+            return self.teacher.kind
+        return "icc" if self.method == "ICC" else "vanilla"
+
+    @property
+    def column(self) -> Column:
+        """Teacher and student, or the network trained without a teacher."""
+        return (self.teacher.architecture, self.student) if self.teacher else (self.student,)
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
@@ -64,7 +84,7 @@ class Unusable(Exception):
     """Why a record cannot be used."""
 
 
-def read(folder: str) -> Run:
+def read(folder: str) -> Record:
     """Read and check the ``record.json`` of one run folder.
 
     Raises:
@@ -72,7 +92,7 @@ def read(folder: str) -> Run:
     """
     try:
         with open(os.path.join(folder, "record.json"), "rb") as file:
-            record = json.loads(file.read())
+            held = json.loads(file.read())
     except FileNotFoundError:
         raise Unusable("half-written: no record.json") from None
     except OSError as error:
@@ -83,81 +103,69 @@ def read(folder: str) -> Run:
         raise Unusable(f"record.json {where}") from None
     except (UnicodeDecodeError, RecursionError):
         raise Unusable("record.json is no JSON text") from None
-    if not isinstance(record, dict) or "schema" not in record or "status" not in record:
+    if not isinstance(held, dict) or "schema" not in held or "status" not in held:
         raise Unusable("record.json is not a run record (no 'schema', no 'status')")
-    if record["schema"] != SCHEMA:
-        raise Unusable(f"record.json has schema {record['schema']!r}, this version reads {SCHEMA}")
-    if record["status"] != "finished":
-        raise Unusable(_unfinished(record))
-    return _run(folder, record)
+    if held["schema"] != SCHEMA:
+        raise Unusable(f"record.json has schema {held['schema']!r}, this version reads {SCHEMA}")
+    if held["status"] != "finished":
+        raise Unusable(_unfinished(held))
+    return _record(folder, held)
 
 
-def _run(folder: str, record: dict[str, Any]) -> Run:
-    student = _get(record, "student", dict)
-    protocol = dict(_get(record, "protocol", dict))
+def _record(folder: str, held: dict[str, Any]) -> Record:
+    protocol = dict(_get(held, "protocol", dict))
     if protocol.get("schedule", "step") != "step":
         protocol = {key: value for key, value in protocol.items() if not key.startswith("lr_decay_")}
-    settings = dict(_get(record, "method_config", dict)) if record.get("method_config") is not None else {}
-    method, trainer = _method(_get(record, "method", str), settings), protocol.pop("trainer", None)
+    settings = dict(_get(held, "method_config", dict)) if held.get("method_config") is not None else {}
+    method, trainer = _get(held, "method", str), protocol.pop("trainer", None)
+    loss = settings.get("LOSS")
+    if method == "PCKD" and isinstance(loss, dict) and loss.get("KD_WEIGHT") == 0:
+        method = "PCKD_WITHOUT_KD"  # as it is published: without its term of distillation, with numbers of its own
     if trainer is not None:
         settings["trainer"] = trainer
-    host = record.get("host") or {}
-    run = Run(
+    counts = ("num_classes", "num_train", "num_test")
+    host = held.get("host") or {}
+    record = Record(
         folder=folder,
-        dataset=_get(record, "dataset", str),
-        images=tuple(
-            None if record.get(key) is None else _get(record, key, int)
-            for key in ("num_classes", "num_train", "num_test")
-        ),
-        role=_get(record, "role", str),
+        dataset=_get(held, "dataset", str),
+        images=tuple(None if held.get(key) is None else _get(held, key, int) for key in counts),
+        role=_get(held, "role", str),
         method=f"{method}+DOT" if trainer in DOT else method,
         settings=freeze(settings),
-        teacher=_teacher(record["teacher"]) if record.get("teacher") is not None else None,
-        student=_get(student, "architecture", str, "student.architecture"),
-        seed=_get(record, "seed", int),
+        teacher=None if held.get("teacher") is None else _teacher(held),
+        student=_get(held, "student.architecture", str),
+        seed=_get(held, "seed", int),
         protocol=freeze(protocol),
-        accuracy={metric: _accuracies(record, metric) for metric in ("top1", "top5")},
-        digest=record["digest"] if isinstance(record.get("digest"), str) else None,
+        accuracy={
+            "top1": _accuracies(held, "top1"),
+            "top5": {} if held.get("top5") is None else _accuracies(held, "top5"),
+        },
+        digest=held["digest"] if isinstance(held.get("digest"), str) else None,
         host=f"{host.get('name')} {host.get('version')}" if isinstance(host, dict) else str(host),
-        finished=str(record.get("finished") or ""),
+        finished=str(held.get("finished") or ""),
     )
-    if run.role not in ("teacher", "student"):
-        raise Unusable(f"record.json: 'role' is {run.role!r}, neither 'teacher' nor 'student'")
-    if run.teacher is None and run.method not in ("NONE", "ICC"):
-        raise Unusable(f"record.json: method {run.method} without a 'teacher'")
-    return run
+    if record.role not in ("teacher", "student"):
+        raise Unusable(f"record.json: 'role' is {record.role!r}, neither 'teacher' nor 'student'")
+    if record.teacher is None and record.method not in ("NONE", "ICC"):
+        raise Unusable(f"record.json: method {record.method} without a 'teacher'")
+    return record
 
 
-def _method(name: str, settings: dict[str, Any]) -> str:
-    """A method as it is published: PCKD without its term of distillation has numbers of its own."""
-    loss = settings.get("LOSS")
-    alone = name == "PCKD" and isinstance(loss, dict) and loss.get("KD_WEIGHT") == 0
-    return "PCKD_WITHOUT_KD" if alone else name
-
-
-def _teacher(value: Any) -> Teacher:
-    if not isinstance(value, dict):
-        raise Unusable(f"record.json: 'teacher' is {value!r}, not an object")
-    kind = _get(value, "kind", str, "teacher.kind")
-    if kind not in TEACHER_KINDS:
-        raise Unusable(f"record.json: 'teacher.kind' is {kind!r}{nearest(kind, TEACHER_KINDS)}")
-    seed, digest = value.get("seed"), value.get("digest")
+def _teacher(held: dict[str, Any]) -> Teacher:
+    teacher, kind = _get(held, "teacher", dict), _get(held, "teacher.kind", str)
+    if kind not in KINDS:
+        raise Unusable(f"record.json: 'teacher.kind' is {kind!r}{nearest(kind, KINDS)}")
     return Teacher(
-        architecture=_get(value, "architecture", str, "teacher.architecture"),
+        architecture=_get(held, "teacher.architecture", str),
         kind=kind,
-        seed=None if seed is None else _get(value, "seed", int, "teacher.seed"),
-        digest=_get(value, "digest", str, "teacher.digest") if digest else None,
-        top1=_percent(value.get("top1"), "teacher.top1"),
+        seed=None if teacher.get("seed") is None else _get(held, "teacher.seed", int),
+        digest=_get(held, "teacher.digest", str) if teacher.get("digest") else None,
+        top1=_percent(teacher.get("top1"), "teacher.top1"),
     )
 
 
-def _accuracies(record: dict[str, Any], metric: str) -> dict[str, float | None]:
-    values = record.get(metric)
-    if values is None and metric == "top5":
-        return {}
-    if not isinstance(values, dict):
-        raise Unusable(f"record.json: '{metric}' is {values!r}, not an object")
-    return {key: _percent(value, f"{metric}.{key}") for key, value in values.items()}
+def _accuracies(held: dict[str, Any], metric: str) -> dict[str, float | None]:
+    return {key: _percent(value, f"{metric}.{key}") for key, value in _get(held, metric, dict).items()}
 
 
 def _percent(value: Any, place: str) -> float | None:
@@ -170,20 +178,24 @@ def _percent(value: Any, place: str) -> float | None:
     return float(value)
 
 
-def _get(record: dict[str, Any], key: str, kind: type, place: str = "") -> Any:
-    value = record.get(key)
+def _get(held: dict[str, Any], place: str, kind: type[Kind]) -> Kind:
+    """A value that has to be there: ``seed``, or ``teacher.seed`` inside ``teacher``."""
+    above, _, key = place.rpartition(".")
+    if above:
+        held = _get(held, above, dict)
+    value = held.get(key)
     if not isinstance(value, kind) or isinstance(value, bool) or value == "":
-        wanted = {str: "a name", int: "a whole number", dict: "an object"}[kind]
-        said = f"is {value!r}, not {wanted}" if key in record else "is missing"
-        raise Unusable(f"record.json: '{place or key}' {said}")
+        wanted = "a name" if kind is str else "a whole number" if kind is int else "an object"
+        said = f"is {value!r}, not {wanted}" if key in held else "is missing"
+        raise Unusable(f"record.json: '{place}' {said}")
     return value
 
 
-def _unfinished(record: dict[str, Any]) -> str:
-    status, epoch, protocol = record["status"], record.get("epoch"), record.get("protocol")
+def _unfinished(held: dict[str, Any]) -> str:
+    status, epoch, protocol = held["status"], held.get("epoch"), held.get("protocol")
     if status not in STATUSES:
         return f"record.json: 'status' is {status!r}, none of {', '.join(STATUSES)}"
     of = f" of {protocol['epochs']}" if isinstance(protocol, dict) and "epochs" in protocol else ""
     at = f" at epoch {epoch}{of}" if epoch is not None else ""
-    error = f": {record['error']}" if record.get("error") else ""
+    error = f": {held['error']}" if held.get("error") else ""
     return f"{'still running' if status == 'running' else status}{at}{error}"

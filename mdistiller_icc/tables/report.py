@@ -1,23 +1,118 @@
-"""From run folders to a report that every format can write."""
+"""What the formats draw: a report of sections of sheets, whose lines say what stands in every place."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mdistiller_icc.errors import UserError, nearest
-from mdistiller_icc.tables.formats.text import one_line
-from mdistiller_icc.tables.grouping import SELECTIONS, group
-from mdistiller_icc.tables.layout import METRICS, layout
-from mdistiller_icc.tables.records import LeftOut
-from mdistiller_icc.tables.search import find
-from mdistiller_icc.tables.sheets import Section
+from mdistiller_icc.tables.cells import Cell
+from mdistiller_icc.tables.published import Source
+from mdistiller_icc.tables.records import Column, LeftOut
+from mdistiller_icc.tables.statistics import Difference
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What stands in one place of a table: ``97.20 ± 0.31 (2)``, ``+0.42 [−0.10, +0.94]`` or ``70.66 [A1]``.
+
+    Attributes:
+        text: the value, or words in its place.
+        value: what the place is sorted by.
+        spread: the rest of the text: the deviation, the interval or the reference.
+        count: the number of runs, where it is not the one that the caption says.
+        rank: ``best`` or ``second`` of its column.
+        gain: where it is a gain.
+        source: where it is a published value, whose ``reference`` stands in the notes.
+    """
+
+    text: str
+    value: float | None = None
+    spread: str = ""
+    count: int | None = None
+    rank: str | None = None
+    gain: Difference | None = None
+    source: Source | None = None
+    reference: str = ""
+
+
+UNPUBLISHED = Shown("not published here")
+"""Stands where we have an accuracy and no published one is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A column of values: what it is for and, where there are ``ours`` and ``published`` values, which of them."""
+
+    column: Column
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a sheet, None for blanks; ``first``: a new block begins, so formats may rule it off."""
+
+    labels: list[str]
+    places: list[Shown | None]
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One table: a title, a sentence that says how to read it, its columns and lines, and the notes below.
+
+    ``kind`` is ``students``, ``gains`` or ``networks``; ``keys`` head the labels of the lines.
+    """
+
+    kind: str
+    title: str
+    caption: str
+    keys: list[str]
+    heads: list[Head]
+    lines: list[Line]
+    notes: list[str]
+
+    def shown(self) -> Iterator[Shown]:
+        """All that is not blank."""
+        return (place for line in self.lines for place in line.places if place)
+
+    def legend(self, marked: Callable[[str, str | None], str]) -> list[str]:
+        """The note that says how the format marks the best: ``marked(text, rank)``."""
+        ranks = {place.rank for place in self.shown()}
+        names = [marked("Best", "best")] + [marked("second best", "second")] * ("second" in ranks)
+        return [f"{' and '.join(names)} distilled student of each column."] if "best" in ranks else []
+
+    def parts(self, widths: Sequence[int], room: int | None) -> list[list[int]]:
+        """The columns of each table where one would be too wide; ours and published stay together.
+
+        Args:
+            widths: how much room each column takes.
+            room: how much there is; None for any amount.
+        """
+        parts: list[list[int]] = [[]]
+        for column in dict.fromkeys(head.column for head in self.heads):
+            more = [i for i, head in enumerate(self.heads) if head.column == column]
+            if parts[-1] and room is not None and sum(widths[i] for i in parts[-1] + more) > room:
+                parts.append([])
+            parts[-1] += more
+        return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What was run on one data set under one protocol: its cells, and the sheets that arrange them."""
+
+    heading: str
+    protocol: str
+    cells: list[Cell]
+    sheets: list[Sheet]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """The sections to show, the runs that are in none of them, and pictures of the embedding geometry."""
+    """The sections to show, the runs that are in none of them, and pictures of the embedding geometry.
+
+    ``runs`` counts those shown; ``width`` is that of a line of text, None for any.
+    """
 
     sections: list[Section]
     left_out: list[LeftOut]
@@ -25,40 +120,4 @@ class Report:
     metric: str
     select: str
     runs: int
-
-
-def collect(
-    folders: Iterable[str | os.PathLike[str]],
-    select: str = "last",
-    metric: str = "top1",
-    pictures: Sequence[str | os.PathLike[str]] = (),
-) -> Report:
-    """Read every run below the folders and lay out its tables.
-
-    Args:
-        folders: searched for ``record.json`` files, at any depth.
-        select: the accuracy of a run: ``last`` (epoch), ``mean10`` (of the last ten), ``best`` (test epoch)
-            or ``heldout`` (the epoch chosen on images held out of the training set).
-        metric: ``top1`` or ``top5``.
-        pictures: PNG files to show; without any, those named ``geometry*`` below the folders.
-
-    Raises:
-        UserError: a folder is missing or holds no run, no run is finished, or a word is not one of the above.
-    """
-    for word, words in ((select, SELECTIONS), (metric, METRICS)):
-        if word not in words:
-            raise UserError(f"'{word}' is none of {', '.join(words)}{nearest(word, words)}")
-    for picture in pictures:
-        if not os.path.isfile(picture):
-            raise UserError(f"{picture}: no such picture")
-    folders = list(folders)
-    found = find(folders)
-    groups, unplaced = group(found.runs, metric, select)
-    left_out = sorted({*found.left_out, *unplaced}, key=lambda run: (run.folder, run.reason))
-    if not groups:
-        first = left_out[0]
-        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
-        raise UserError(one_line(f"no finished run to tabulate; {first.folder}: {first.reason}{more}"))
-    shown = [os.fspath(picture) for picture in pictures] or found.pictures
-    runs = len({run.folder for run in found.runs} - {run.folder for run in left_out})
-    return Report(layout(groups, metric, select), left_out, shown, metric, select, runs)
+    width: int | None = None

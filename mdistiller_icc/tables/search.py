@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mdistiller_icc.errors import UserError, nearest
-from mdistiller_icc.tables.records import LeftOut, Run, Unusable, read
+from mdistiller_icc.tables.records import LeftOut, Record, Unusable, read
 
 RUN_FILES = {"config.yaml", "metrics.jsonl", "worklog.txt", "train.events"}
 """Any of these in a folder without a ``record.json`` means that a run was begun there."""
@@ -15,28 +15,28 @@ RUN_FILES = {"config.yaml", "metrics.jsonl", "worklog.txt", "train.events"}
 
 @dataclass(slots=True)
 class Found:
-    """What is below the folders: runs, folders without a usable record, pictures of the embedding geometry."""
+    """What is below the folders: records, folders without a usable one, pictures of the embedding geometry."""
 
-    runs: list[Run] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
 
 
 def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
-    """Read every ``record.json`` below the folders, in the order of their paths.
+    """Read every ``record.json`` below the folders, in the order of their paths; links are followed.
 
     Raises:
         UserError: one of the folders does not exist or holds no run at all.
     """
     found = Found()
     known: set[str] = set()
-    for folder in map(os.fspath, folders):
+    for folder in [os.fspath(folder) for folder in folders]:
         if os.path.basename(folder) == "record.json":
             folder = os.path.dirname(folder) or "."
         if not os.path.isdir(folder):
             raise UserError(f"{folder}: no such folder{_sibling(folder)}")
         any_run = False
-        for real, path, names in _walk(folder, found.left_out):
+        for path, real, names in _walk(folder, found.left_out):
             is_run = "record.json" in names or not RUN_FILES.isdisjoint(names)
             any_run |= is_run
             if real in known:
@@ -45,7 +45,7 @@ def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
             found.pictures += [os.path.join(path, name) for name in sorted(names) if _is_picture(path, name)]
             if is_run:
                 try:
-                    found.runs.append(read(path))
+                    found.records.append(read(path))
                 except Unusable as error:
                     found.left_out.append(LeftOut(path, str(error)))
         if not any_run:
@@ -54,28 +54,20 @@ def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
 
 
 def _walk(folder: str, left_out: list[LeftOut]) -> Iterator[tuple[str, str, set[str]]]:
-    """Every folder from this one down with its real path and the names in it; links followed, hidden ones skipped."""
+    """Every folder from this one down, once: its path, its real path and the names in it; hidden ones are skipped."""
+
+    def unreadable(error: OSError) -> None:
+        left_out.append(LeftOut(str(error.filename), f"cannot be read: {error.strerror}"))
+
     seen: set[str] = set()
-    pending = [(folder, os.path.realpath(folder))]
-    while pending:
-        path, real = pending.pop()
-        if real in seen:
-            continue
-        seen.add(real)
-        names, below = set(), []
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    name = entry.name
-                    names.add(name)
-                    if name[0] != "." and name != "train.events" and entry.is_dir():
-                        linked = entry.is_symlink()
-                        below.append((entry.path, os.path.realpath(entry.path) if linked else os.path.join(real, name)))
-        except OSError as error:
-            left_out.append(LeftOut(path, f"cannot be read: {error.strerror}"))
-            continue
-        pending += sorted(below, reverse=True)
-        yield real, path, names
+    for path, below, files in os.walk(folder, followlinks=True, onerror=unreadable):
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            yield path, real, {*below, *files}
+            below[:] = sorted(name for name in below if name[0] != "." and name != "train.events")
+        else:
+            below.clear()
 
 
 def _is_picture(path: str, name: str) -> bool:

@@ -78,26 +78,30 @@ _ORDER = (
 _SWITCHES = {"compile": "compiled", "upstream": "with mdistiller's own behaviour (COMPAT.UPSTREAM)"}
 """What a record names only where it is on."""
 
+_AROUND = {
+    "epochs": ("", " epochs"),
+    "batch_size": ("batch ", ""),
+    "optimizer": ("", ""),
+    "schedule": ("", " schedule"),
+    "augmentation": ("", ""),
+    "precision": ("", ""),
+}
+"""What is said before and after a value; by default its key."""
+
 
 def _phrase(key: str, table: dict[str, Any]) -> str:
     words = key.replace("_", " ")
     if key not in table:
         return f"not {_SWITCHES[key]}" if key in _SWITCHES else f"{words} {MISSING}"
     value = table[key]
-    share = f"{100 * value:g} % of the training images" if isinstance(value, (int, float)) else f"{words} {value}"
-    known = {
-        "epochs": f"{value} epochs",
-        "batch_size": f"batch {value}",
-        "schedule": f"{value} schedule",
-        "lr_decay_stages": f"×{table.get('lr_decay_rate', '?')} after {number(value)}",
-        "fraction": share,
-        "holdout": f"{share} held out",
-    }
     if value is True and key in _SWITCHES:
         return _SWITCHES[key]
-    if key in ("optimizer", "augmentation", "precision"):
-        return number(value)
-    return known.get(key, f"{words} {number(value)}")
+    if key == "lr_decay_stages":
+        return f"×{table.get('lr_decay_rate', '?')} after {number(value)}"
+    if key in ("fraction", "holdout") and isinstance(value, (int, float)):
+        return f"{100 * value:g} % of the training images{' held out' * (key == 'holdout')}"
+    before, after = _AROUND.get(key, (f"{words} ", ""))
+    return f"{before}{number(value)}{after}"
 
 
 def _hashable(value: Any) -> Any:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mdistiller_icc import tables
 from mdistiller_icc.tables import FORMATS
 
 
@@ -82,12 +85,31 @@ def test_a_terminal_without_unicode_is_no_error(output, collect):
     assert done.returncode == 0 and "resnet56 ? resnet20" in done.stdout
 
 
-def test_neither_torch_nor_numpy_is_imported(output):
-    output.run()
+@pytest.mark.parametrize(("seeds", "loaded"), [(1, ""), (2, "numpy scipy")])
+def test_torch_is_never_imported_and_scipy_only_for_an_interval(output, seeds, loaded):
+    for seed in range(seeds):
+        output.run(kind="vanilla", seed=seed)
+        output.run(kind="icc", seed=seed)
     check = (
         "import sys; from mdistiller_icc.tables import render\n"
         f"for form in {list(FORMATS)}: render([{str(output.root)!r}], form)\n"
         "print(*sorted({'torch', 'numpy', 'scipy', 'yacs', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
-    assert (done.stdout.strip(), done.stderr) == ("", "")
+    assert (done.stdout.strip(), done.stderr) == (loaded, "")
+
+
+def test_a_format_is_one_file(output, tmp_path):
+    shipped = Path(tables.__file__).parents[1]
+    copy = tmp_path / "copy" / "mdistiller_icc"
+    copy.mkdir(parents=True)
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(shipped / name, copy)
+    shutil.copytree(shipped / "tables", copy / "tables")
+    (copy / "tables" / "formats" / "count.py").write_text(
+        'SUFFIX = ".n"\n\n\ndef write(report):\n    return f"{report.runs} runs\\n"\n'
+    )
+    output.run()
+    line = [sys.executable, str(shipped.parent / "tools" / "collect.py"), str(output.root), "--out", "table.n"]
+    subprocess.run(line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(copy.parent)}, check=True)
+    assert (tmp_path / "table.n").read_text() == "1 runs\n"

@@ -8,12 +8,13 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.tables import FORMATS, render
-from mdistiller_icc.tables.formats import latex, markdown, text
+from mdistiller_icc.tables import FORMATS, render, text
+from mdistiller_icc.tables.formats import latex, md
 
 NASTY = r"x|y_z & 50% #1 {a} \b ~^$ <script>alert(1)</script> `*` 中 é [0] \end{tabular}"
 PNG = base64.b64decode(
@@ -66,6 +67,21 @@ def test_markdown_says_everything_a_reader_needs(study):
     assert "\x1b" not in said
 
 
+@pytest.mark.parametrize("ending", ["md", "csv"])
+def test_runs_of_version_0_1_0_make_the_tables_that_it_made(monkeypatch, ending):
+    monkeypatch.chdir(Path(__file__).parent / "data")
+    assert render(["0.1.0"], ending) == Path(f"0.1.0.{ending}").read_text(encoding="utf-8")
+
+
+def test_a_student_alone_counts_once_beside_however_many_teachers(output):
+    for teacher in ("resnet56", "resnet110"):
+        for seed in range(2):
+            output.run(seed=seed, pair=(teacher, "resnet20"))
+    for seed in range(3):
+        output.run(method="NONE", seed=seed, pair=("", "resnet20"))
+    assert "over seeds (n = 2, elsewhere as in brackets)" in render([output.root])
+
+
 def test_wide_markdown_is_split_between_pairs(study):
     lines = [line for line in render([study.root], width=90).splitlines() if str(study.root) not in line]
     assert max(map(len, lines)) <= 90
@@ -84,6 +100,79 @@ def test_one_seed_has_no_spread_and_no_interval(output):
     assert "With a single seed (n < 2) there is no interval." in said
     assert "± " not in said and "published" not in said
     assert re.search(r"\| KD +\| ICC − plain \| +\+0.50 \|", said)
+
+
+def notes(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("- ")]
+
+
+def test_what_has_no_gain_is_named_below_the_gains_with_the_reason(output):
+    for seed in range(2):
+        output.run(method="KD", kind="vanilla", seed=seed, top1=70.0)
+        output.run(method="KD", kind="icc", seed=seed, top1=70.5 + seed)
+        output.run(method="SP", kind="vanilla", seed=seed)
+        output.run(method="SP", kind="icc", seed=seed + 2)
+        output.run(method="DKD", kind="icc", seed=seed)
+    for pair in (("vgg13", "vgg8"), ("wrn_40_2", "wrn_16_2")):
+        output.run(method="KD", kind="vanilla", seed=0, pair=pair)
+        output.run(method="KD", kind="icc", seed=1, pair=pair)
+    output.run(method="KD", kind="icc", seed=1, pair=("resnet110", "resnet32"))
+    gains = render([output.root]).split("## Gain of the ICC teacher")[1]
+    assert [note for note in notes(gains) if "teacher's run" in note] == [
+        "- KD, wrn_40_2 → wrn_16_2, vgg13 → vgg8: no seed has both a plain and an ICC teacher's run.",
+        "- SP: no seed has both a plain and an ICC teacher's run.",
+        "- DKD: no plain teacher's run has the same settings.",
+    ]
+    assert "| SP" not in gains and "| DKD" not in gains
+
+
+def test_where_several_plain_rows_could_be_compared_none_is_chosen_and_that_is_told(output):
+    for epochs in (100, 200):
+        output.run(method="NONE", role="teacher", digest=f"sha256:{epochs}", protocol={"epochs": epochs})
+        output.run(kind="vanilla", teacher={"digest": f"sha256:{epochs}"})
+    for margin in (0.1, 0.3):
+        output.run(method="ICC", role="teacher", digest=f"sha256:{margin}", settings={"MARGIN": margin}, pair=("x", ""))
+        output.run(kind="icc", teacher={"digest": f"sha256:{margin}"})
+    said = notes(render([output.root]))
+    assert "- KD with ICC (MARGIN 0.1): several plain rows could be compared with it." in said
+    assert "- KD with ICC (MARGIN 0.3): several plain rows could be compared with it." in said
+
+
+def test_without_any_gain_the_reasons_stand_below_the_students(output):
+    output.run(method="SP", kind="vanilla", seed=0)
+    output.run(method="SP", kind="icc", seed=1)
+    said = render([output.root])
+    assert "- SP: no seed has both a plain and an ICC teacher's run." in notes(said) and "Gain of" not in said
+
+
+def test_where_there_is_nothing_to_compare_with_nothing_is_said(output):
+    output.run(method="SP", kind="icc")
+    output.run(method="ICC", role="teacher")
+    assert "teacher's run" not in render([output.root])
+
+
+def test_a_teacher_without_a_plain_one_of_its_seed_is_named(output):
+    output.run(method="NONE", role="teacher", seed=0)
+    output.run(method="ICC", role="teacher", seed=1)
+    assert "- ICC: no seed has both a plain and an ICC teacher's run." in notes(render([output.root]))
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (1, "1 interval of 95 % is shown; 1 in 20 such intervals is expected to miss by chance alone."),
+        (12, "12 intervals of 95 % are shown; of so many, about 0.6 are expected to miss by chance alone."),
+        (30, "30 intervals of 95 % are shown; of so many, about 1.5 are expected to miss by chance alone."),
+    ],
+)
+def test_intervals_carry_a_word_on_how_many_were_looked_at(output, methods, said):
+    for method in range(methods):
+        for kind in ("vanilla", "icc"):
+            for seed in range(2):
+                output.run(method=f"M{method}", kind=kind, seed=seed, top1=70.0 + seed * (kind == "icc"))
+    output.run(method="SINGLE", kind="vanilla")
+    output.run(method="SINGLE", kind="icc")  # a gain without an interval
+    assert f"- {said}" in notes(render([output.root]))
 
 
 def test_the_best_epoch_is_said_to_flatter(output):
@@ -154,7 +243,7 @@ def test_empty_and_ragged_tables_in_every_format(output):
 
 
 def test_markdown_cells_stay_cells():
-    assert markdown._escape("wrn_40_2 a|b\n*c*") == r"wrn_40_2 a\|b \*c\*"
+    assert md._escape("wrn_40_2 a|b\n*c*") == r"wrn_40_2 a\|b \*c\*"
 
 
 def test_latex_escapes_what_it_cannot_set():

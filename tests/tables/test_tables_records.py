@@ -71,7 +71,7 @@ def test_why_a_record_is_left_out(output, name):
     record = json.loads((folder / "record.json").read_text())
     (folder / "record.json").write_text(json.dumps(record | changes))
     found = find([output.root])
-    assert [run.folder for run in found.runs] == [str(output.root / "study" / "good")]
+    assert [run.folder for run in found.records] == [str(output.root / "study" / "good")]
     assert reason in reasons(output)[name]
 
 
@@ -118,8 +118,8 @@ def test_runs_are_found_once_at_any_depth_through_links_and_overlapping_folders(
     (output.root / "study" / "loop").symlink_to(output.root)
     linked = tmp_path / "linked"
     linked.symlink_to(output.root)
-    assert len(find([output.root]).runs) == 2
-    assert len(find([deep, output.root, linked, deep / "record.json"]).runs) == 2
+    assert len(find([output.root]).records) == 2
+    assert len(find([deep, output.root, linked, deep / "record.json"]).records) == 2
 
 
 def test_a_folder_that_is_missing_or_has_no_run_is_named(output, tmp_path):
@@ -163,5 +163,5 @@ def test_whatever_stands_in_a_record_it_is_read_or_refused(output, data):
         record[key] = data.draw(json_values)
     (folder / "record.json").write_text(json.dumps(record))
     found = find([output.root])
-    assert len(found.runs) + len(found.left_out) == 1
-    assert all(hash(run.protocol) and hash(run.images) for run in found.runs)
+    assert len(found.records) + len(found.left_out) == 1
+    assert all(hash(run.protocol) and hash(run.images) for run in found.records)

@@ -6,15 +6,10 @@ import csv
 import io
 from typing import Any
 
-from mdistiller_icc.tables.formats.flat import left_out, records
+from mdistiller_icc.tables.entries import FIELDS, entries, left_out
 from mdistiller_icc.tables.report import Report
 
-FIELDS = (
-    *("entry", "dataset", "protocol", "method", "settings", "teacher_kind", "teacher_recipe", "teacher", "student"),
-    *("metric", "select", "n", "mean", "std", "seeds", "values", "rank"),
-    *("gain", "gain_low", "gain_high", "gain_n", "gain_over"),
-    *("published", "published_epoch", "published_protocol", "source", "tier", "folder", "reason"),
-)
+SUFFIX = ".csv"
 
 
 def write(report: Report) -> str:
@@ -22,7 +17,7 @@ def write(report: Report) -> str:
     file = io.StringIO()
     table = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n", extrasaction="ignore")
     table.writeheader()
-    for entry in [*records(report), *left_out(report)]:
+    for entry in [*entries(report), *left_out(report)]:
         table.writerow({key: _text(value) for key, value in entry.items()})
     return file.getvalue()
 

@@ -5,28 +5,22 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.tables.curves import band
-from mdistiller_icc.tables.formats.svg import Curve, accuracy_range, chart, interval
-from mdistiller_icc.tables.formats.text import accuracy, column, one_line, points
-from mdistiller_icc.tables.layout import CHOSEN, METRICS, named, teacher_named
-from mdistiller_icc.tables.report import Report
-from mdistiller_icc.tables.rows import Column, Pair, Row
-from mdistiller_icc.tables.sheets import Accuracy, Points, Published, Section, Sheet, Shown, Unpublished
+from mdistiller_icc.tables.cells import Cell, columns
+from mdistiller_icc.tables.curves import Curve, accuracy_range, chart, read
+from mdistiller_icc.tables.records import Column
+from mdistiller_icc.tables.report import Report, Sheet, Shown
+from mdistiller_icc.tables.statistics import Difference
+from mdistiller_icc.tables.text import CHOSEN, METRICS, headed, named, one_line, teacher_named
 
+SUFFIX = ".html"
 MOST_CHARTS = 150
 """Curves are drawn for that many charts at most; the page says so when there would be more."""
-
-LEGEND = {
-    frozenset({"best"}): '<span class="best">Best</span> distilled student of each column.',
-    frozenset({"best", "second"}): '<span class="best">Best</span> and <span class="second">second best</span> '
-    "distilled student of each column.",
-}
 
 
 def write(report: Report) -> str:
@@ -47,7 +41,7 @@ def write(report: Report) -> str:
         body.append(f'<section id="section-{i}"><h2>{_text(section.heading)}</h2>')
         body.append(f'<p class="protocol"><b>Protocol</b> {_text(section.protocol)}</p>')
         body += [_sheet(sheet) for sheet in section.sheets]
-        panels = list(_panels(section))
+        panels = list(_panels(section.cells))
         body += [_curves(panels, room, report.metric, f"curve-{i}"), "</section>"]
         room = max(0, room - len(panels))
     if report.pictures:
@@ -80,11 +74,9 @@ def _sheet(sheet: Sheet) -> str:
     rows = []
     for i, line in enumerate(sheet.lines):
         heads = "".join(f'<th scope="row">{_text(name)}' for name in line.labels)
-        cells = "".join(_cell(cell, reach) for cell in line.cells)
         ruled = ' class="first"' if line.first and i and sheet.kind == "students" else ""
-        rows.append(f"<tr{ruled}>{heads}{cells}")
-    notes = [LEGEND[frozenset(sheet.marks)]] if sheet.marks else []
-    notes += [_text(note) for note in sheet.notes]
+        rows.append(f"<tr{ruled}>{heads}{''.join(_place(place, reach) for place in line.places)}")
+    notes = [*sheet.legend(_marked), *map(_text, sheet.notes)]
     below = f'<ul class="notes">{"".join(f"<li>{note}" for note in notes)}</ul>' if notes else ""
     caption = f"<figcaption><b>{_text(sheet.title)}.</b> {_text(sheet.caption)}</figcaption>"
     table = f'<div class="scroll"><table>{_header(sheet)}<tbody>{"".join(rows)}</table></div>'
@@ -98,12 +90,12 @@ def _header(sheet: Sheet) -> str:
     at = len(sheet.keys)
     top = [_sortable(i, _text(key), f'{span} class="key"') for i, key in enumerate(sheet.keys)]
     below = []
-    for name, heads in groupby(sheet.heads, key=lambda head: head.column):
+    for column, heads in groupby(sheet.heads, key=lambda head: head.column):
         parts = [head.part for head in heads]
         if len(parts) == 1:
-            top.append(_sortable(at, _column(name), span))
+            top.append(_sortable(at, _column(column), span))
         else:
-            top.append(f'<th class="pair" colspan="2">{_column(name)}')
+            top.append(f'<th class="pair" colspan="2">{_column(column)}')
             below += [_sortable(at + i, part) for i, part in enumerate(parts)]
         at += len(parts)
     return f"<thead><tr>{''.join(top)}" + (f"<tr>{''.join(below)}" if double else "")
@@ -113,78 +105,87 @@ def _sortable(at: int, text: str, attributes: str = "") -> str:
     return f'<th{attributes} data-column="{at}" aria-sort="none"><button type="button">{text}</button>'
 
 
-def _column(name: Column) -> str:
-    if isinstance(name, Pair):
-        return f"<span>{_text(name.teacher)}</span> → <span>{_text(name.student)}</span>"
-    return _text(name)
+def _column(column: Column) -> str:
+    return " → ".join(f"<span>{_text(name)}</span>" for name in column) if len(column) > 1 else _text(column[0])
 
 
-def _cell(cell: Shown, reach: float) -> str:
-    match cell:
-        case Accuracy(summary, mark, counted):
-            text = accuracy(summary).replace(" ± ", '<span class="std"> ± ') + "</span>" * (summary.std is not None)
-            text = f'<span class="{mark}">{text}</span>' if mark else text
-            return f'<td data-value="{summary.mean:.6f}">{text}{_count(counted, summary.n)}'
-        case Points(difference, counted):
-            said = points(difference).replace(" [", ' <span class="std">[') + "</span>" * (
-                difference.interval is not None
-            )
-            tone = ("up" if difference.mean > 0 else "down") if difference.clear else "open"
-            drawn = interval(difference, reach)
-            return f'<td class="{tone}" data-value="{difference.mean:.6f}">{drawn}{said}{_count(counted, difference.n)}'
-        case Published(fact, reference):
-            title = f'title="{escape(str(fact.source))}"'
-            return f'<td class="published" data-value="{fact.value}" {title}>{fact.value:.2f} <sup>{reference}</sup>'
-        case Unpublished():
-            return f'<td class="published none">{cell.text}'
-    return "<td>"
+def _place(place: Shown | None, reach: float) -> str:
+    if place is None:
+        return "<td>"
+    if place.value is None:
+        return f'<td class="published none">{place.text}'
+    if place.source:
+        title = f'title="{escape(str(place.source))}"'
+        return f'<td class="published" data-value="{place.value}" {title}>{place.text} <sup>{place.reference}</sup>'
+    text = place.text + (f'<span class="std">{place.spread}</span>' if place.spread else "")
+    count = f' <span class="n">({place.count})</span>' if place.count else ""
+    if place.gain is None:
+        return f'<td data-value="{place.value:.6f}">{_marked(text, place.rank)}{count}'
+    tone = ("up" if place.value > 0 else "down") if place.gain.clear else "open"
+    return f'<td class="{tone}" data-value="{place.value:.6f}">{_interval(place.gain, reach)}{text}{count}'
 
 
-def _count(counted: bool, n: int) -> str:
-    return f' <span class="n">({n})</span>' if counted else ""
+def _marked(text: str, rank: str | None) -> str:
+    return f'<span class="{rank}">{text}</span>' if rank else text
+
+
+def _interval(gain: Difference, reach: float) -> str:
+    """A gain as a dot with its interval on an axis from −reach to +reach; what goes beyond is cut off."""
+    width, middle = 84, 42
+
+    def x(value: float) -> float:
+        return middle + (middle - 4) * max(-1.0, min(1.0, value / reach))
+
+    low, high = gain.interval or (gain.mean, gain.mean)
+    return (
+        f'<svg class="interval" viewBox="0 0 {width} 12" aria-hidden="true">'
+        f'<line class="zero" x1="{middle}" x2="{middle}" y1="0" y2="12"/>'
+        f'<line class="range" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="6" y2="6"/>'
+        f'<circle cx="{x(gain.mean):.1f}" cy="6" r="2.6"/></svg>'
+    )
 
 
 def _reach(sheet: Sheet) -> float:
     """How far the axis of the gains goes: far enough for four in five of the intervals."""
-    gains = [cell.difference for line in sheet.lines for cell in line.cells if isinstance(cell, Points)]
+    gains = [place.gain for place in sheet.shown() if place.gain]
     ends = sorted(max(map(abs, gain.interval or (gain.mean,))) for gain in gains)
     return max(ends[len(ends) * 4 // 5] if ends else 1.0, 1e-6)
 
 
-@dataclass(slots=True)
-class _Panel:
-    """One chart to be: its heading, its title and the rows whose cells of one column it shows."""
+class _Panel(NamedTuple):
+    """One chart to be: its heading, its title and the cells whose curves it shows."""
 
     heading: str
     title: str
-    rows: list[Row]
-    column: Column
+    cells: list[Cell]
 
 
-def _panels(section: Section) -> Iterator[_Panel]:
+def _panels(cells: list[Cell]) -> Iterator[_Panel]:
     """Per pair a chart for each method, with a curve for each teacher; per architecture one for the networks."""
-    group = section.group
-    for pair in group.pairs:
-        alone = [row for row in group.alone if pair.student in row.cells]
-        if alone:
-            yield _Panel(column(pair), "Student alone", alone, pair.student)
-        here = [row for row in group.rows if pair in row.cells]
-        for (method, settings), rows in groupby(here, key=lambda row: (row.method, row.settings)):
-            yield _Panel(column(pair), named(method, settings), list(rows), pair)
-    for architecture in group.architectures:
-        here = [row for row in group.networks if architecture in row.cells]
-        yield _Panel("Trained without a teacher", architecture, here, architecture)
+    drawn = [cell for cell in cells if cell.records]
+    across = columns(cell for cell in drawn if cell.entry == "distilled")
+    across += columns(cell for cell in drawn if cell.entry == "network")
+    drawn.sort(key=lambda cell: across.index(cell.column))
+    for (heading, title), several in groupby(drawn, key=_place_of_curve):
+        yield _Panel(heading, title, [*several])
+
+
+def _place_of_curve(cell: Cell) -> tuple[str, str]:
+    if cell.entry == "network":
+        return "Trained without a teacher", cell.column[0]
+    return headed(cell.column), "Student alone" if cell.entry == "student alone" else named(cell.method, cell.settings)
 
 
 def _curves(panels: list[_Panel], room: int, metric: str, identity: str) -> str:
     """The charts under one fold, those of one heading on one scale."""
-    blocks, kinds = [], {}
+    blocks: list[str] = []
+    kinds: dict[str, str] = {}
     for heading, under in groupby(panels[:room], key=lambda panel: panel.heading):
-        drawn = [(panel, curves) for panel in under if (curves := _read(panel, metric))]
+        drawn = [(panel, curves) for panel in under if (curves := _read(panel.cells, metric))]
         if not drawn:
             continue
         limits = accuracy_range([curve for _, curves in drawn for curve in curves])
-        figures = []
+        figures: list[str] = []
         for panel, curves in drawn:
             kinds |= {curve.style: curve.name for curve in curves}
             name = f"{identity}-{len(blocks)}-{len(figures)}"
@@ -200,15 +201,15 @@ def _curves(panels: list[_Panel], room: int, metric: str, identity: str) -> str:
     return f'<details class="curves" open><summary>Accuracy curves</summary>{said}{"".join(blocks)}</details>'
 
 
-def _read(panel: _Panel, metric: str) -> list[Curve]:
+def _read(cells: list[Cell], metric: str) -> list[Curve]:
     curves: list[Curve] = []
-    for row in panel.rows:
-        found = band((run.folder for run in row.cells[panel.column].runs), metric)
-        if found is not None:
-            rivals = sum(curve.style.split()[0] == row.kind for curve in curves)
-            recipe = row.recipe or ("" if isinstance(panel.column, Pair) else row.settings)
-            style = f"{row.kind} dash{rivals % 4}" if rivals else row.kind
-            curves.append(Curve(teacher_named(row.kind, recipe), style, found))
+    for cell in cells:
+        points = read((record.folder for record in cell.records), metric)
+        if points:
+            rivals = sum(curve.style.split()[0] == cell.kind for curve in curves)
+            recipe = cell.recipe or ("" if cell.entry == "distilled" else cell.settings)
+            style = f"{cell.kind} dash{rivals % 4}" if rivals else cell.kind
+            curves.append(Curve(teacher_named(cell.kind, recipe), style, points))
     return curves
 
 

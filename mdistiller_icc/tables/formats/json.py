@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
-from mdistiller_icc.tables.formats.flat import left_out, records
+from mdistiller_icc.tables.entries import entries, left_out
 from mdistiller_icc.tables.report import Report
+
+SUFFIX = ".json"
 
 
 def write(report: Report) -> str:
     """The report as one JSON object with ``entries`` and ``left_out``."""
     head = {"schema": 1, "metric": report.metric, "select": report.select, "runs": report.runs}
-    body = {"entries": list(records(report)), "left_out": list(left_out(report))}
+    body = {"entries": list(entries(report)), "left_out": list(left_out(report))}
     return json.dumps(head | body, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from mdistiller_icc.tables.formats.columns import chunks
-from mdistiller_icc.tables.formats.text import one_line
-from mdistiller_icc.tables.report import Report
-from mdistiller_icc.tables.rows import Column, Pair
-from mdistiller_icc.tables.sheets import Accuracy, Points, Published, Section, Sheet, Shown, Unpublished
+from mdistiller_icc.tables.records import Column
+from mdistiller_icc.tables.report import UNPUBLISHED, Report, Section, Sheet, Shown
+from mdistiller_icc.tables.text import one_line
+
+SUFFIX = ".tex"
 
 BEGIN = r"""% Compiles as it stands.
 % In a paper: \usepackage{booktabs,graphicx} in the preamble, then \def\tablesonly{} and \input this file.
@@ -23,16 +23,12 @@ BEGIN = r"""% Compiles as it stands.
 \begin{document}
 \fi
 """
-UNPUBLISHED = r"n.\,p."
+UNPUBLISHED_HERE = r"n.\,p."
 ROOM = 115
 """About how many characters of cells fit on a line, somewhat shrunk."""
 END = r"""\ifdefined\tablesonly\else\end{document}\fi
 """
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-LEGEND = {
-    frozenset({"best"}): r"\textbf{Best} distilled student of each column.",
-    frozenset({"best", "second"}): r"\textbf{Best} and \underline{second best} distilled student of each column.",
-}
 SPECIAL = {
     **{c: "\\" + c for c in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -57,9 +53,9 @@ def write(report: Report) -> str:
 
 def _tables(section: Section, sheet: Sheet) -> str:
     """The sheet as one table, or as several of fewer columns where one would be shrunk beyond reading."""
-    cells = [[_cell(cell) for cell in line.cells] for line in sheet.lines]
+    cells = [[_place(place) for place in line.places] for line in sheet.lines]
     widths = [max(len(re.sub(r"\\\w+|\W", "", row[i])) for row in cells) + 4 for i in range(len(sheet.heads))]
-    parts = list(chunks(sheet.heads, widths, ROOM))
+    parts = sheet.parts(widths, ROOM)
     return "\n".join(_table(section, sheet, cells, parts, i) for i in range(len(parts)))
 
 
@@ -93,10 +89,8 @@ def _table(section: Section, sheet: Sheet, cells: list[list[str]], parts: list[l
 
 
 def _notes(sheet: Sheet) -> str:
-    notes = [LEGEND[frozenset(sheet.marks)]] if sheet.marks else []
-    unpublished = any(isinstance(cell, Unpublished) for line in sheet.lines for cell in line.cells)
-    notes += [f"{UNPUBLISHED}: {Unpublished.text}."] * unpublished
-    return " ".join([*notes, *map(escape, sheet.notes)])
+    short = [f"{UNPUBLISHED_HERE}: {UNPUBLISHED.text}."] if UNPUBLISHED in sheet.shown() else []
+    return " ".join([*sheet.legend(_marked), *short, *map(escape, sheet.notes)])
 
 
 def _header(sheet: Sheet, columns: list[int]) -> list[str]:
@@ -112,34 +106,24 @@ def _header(sheet: Sheet, columns: list[int]) -> list[str]:
     return [" & ".join(top) + r" \\", "".join(rules), " & ".join([*keys, *(head.part for head in heads)]) + r" \\"]
 
 
-def _column(name: Column) -> str:
-    if isinstance(name, Pair):
-        return f"\\shortstack[r]{{{escape(name.teacher)}\\\\ $\\rightarrow$ {escape(name.student)}}}"
-    return escape(name)
+def _column(column: Column) -> str:
+    if len(column) > 1:
+        return "\\shortstack[r]{{{}\\\\ $\\rightarrow$ {}}}".format(*map(escape, column))
+    return escape(column[0])
 
 
-def _cell(cell: Shown) -> str:
-    match cell:
-        case Accuracy(summary, mark, counted):
-            text = f"{summary.mean:.2f}" + ("" if summary.std is None else f" $\\pm$ {summary.std:.2f}")
-            text = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(mark, text)
-            return f"{text} ({summary.n})" if counted else text
-        case Points(difference, counted):
-            text = _signed(difference.mean)
-            if difference.interval is not None:
-                low, high = map(_signed, difference.interval)
-                text += f" {{[}}{low}, {high}{{]}}"
-            return f"{text} ({difference.n})" if counted else text
-        case Published():
-            return f"{cell.fact.value:.2f} {{[}}{cell.reference}{{]}}"
-        case Unpublished():
-            return UNPUBLISHED
-    return ""
+def _place(place: Shown | None) -> str:
+    if place is None:
+        return ""
+    if place == UNPUBLISHED:
+        return UNPUBLISHED_HERE
+    numbers = escape(place.text + place.spread)
+    text = _marked(re.sub(r"(?:\$(-)\$|(\+))(\d+\.\d+)", r"$\1\2\3$", numbers), place.rank)
+    return f"{text} ({place.count})" if place.count else text
 
 
-def _signed(value: float) -> str:
-    text = f"{value:+.2f}"
-    return "0.00" if float(text) == 0 else f"${text}$"
+def _marked(text: str, rank: str | None) -> str:
+    return {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(rank or "", text)
 
 
 def escape(text: str) -> str:

@@ -1,0 +1,84 @@
+"""What the ICC teacher adds to every cell that has a counterpart with a plain teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from mdistiller_icc.tables.cells import PLAIN, Cell, Gain, by_column, lines
+from mdistiller_icc.tables.records import KINDS, Column
+from mdistiller_icc.tables.settings import Settings, describe, varied
+from mdistiller_icc.tables.statistics import paired
+
+
+class Training(NamedTuple):
+    """How a teacher was made: the ICC settings, if any, and the protocol."""
+
+    settings: Settings
+    protocol: Settings
+
+
+def with_gains(cells: list[Cell], trainings: Mapping[str, Training]) -> list[Cell]:
+    """The cells of one table, those of ICC teachers with their gains.
+
+    Args:
+        cells: in the table's order.
+        trainings: how teachers were made, by the digest of their checkpoints.
+    """
+    table = lines(cells)
+    made: list[Cell] = []
+    for line in table:
+        found = _gains(line, table, trainings) if line[0].kind == "icc" else {}
+        made += [replace(cell, gain=found.get(cell.column)) for cell in line]
+    return made
+
+
+def _gains(icc: list[Cell], table: list[list[Cell]], trainings: Mapping[str, Training]) -> dict[Column, Gain]:
+    """The gains of one line over the one plain line that it can be compared with, or why there is none.
+
+    Without any plain line there is nothing to compare, and nothing to tell.
+    """
+    reasons: list[str] = []
+    for kind in PLAIN:
+        of_kind = [line for line in table if line[0].kind == kind]
+        rivals = [line for line in of_kind if _alike(line[0]) == _alike(icc[0])]
+        if len(rivals) > 1:
+            rivals = [line for line in rivals if line[0].trained_under == icc[0].trained_under] or rivals
+        if len(rivals) == 1:
+            plain = by_column(rivals[0])
+            gains = {c.column: _gain(c, plain[c.column], trainings) for c in icc if c.column in plain}
+            if any(gain.difference for gain in gains.values()):
+                return gains
+            reasons.insert(0, _unshared(kind))
+        elif rivals:
+            reasons.append(f"several {KINDS[kind]} rows could be compared with it")
+        elif of_kind:
+            reasons.append(f"no {KINDS[kind]} teacher's run has the same settings")
+    return {cell.column: Gain("", None, reasons[0]) for cell in icc} if reasons else {}
+
+
+def _alike(cell: Cell) -> Hashable:
+    """What a plain cell must share with an ICC cell: the distiller and its settings, where there is one."""
+    return (cell.method, cell.settings) if cell.entry == "distilled" else ()
+
+
+def _gain(icc: Cell, plain: Cell, trainings: Mapping[str, Training]) -> Gain:
+    difference = paired(icc.by_seed(), plain.by_seed())
+    note = _unlike(icc, plain, trainings) if difference else _unshared(plain.kind)
+    return Gain(plain.kind, difference, note)
+
+
+def _unshared(kind: str) -> str:
+    return f"no seed has both a {KINDS[kind]} and an ICC teacher's run"
+
+
+def _unlike(icc: Cell, plain: Cell, trainings: Mapping[str, Training]) -> str:
+    """How the training of two cells' teachers differed, ICC apart; nothing where it did not or is not known."""
+    digests = [{r.teacher.digest for r in cell.records if r.teacher} for cell in (icc, plain)]
+    known = [{trainings[d].protocol for d in several if d is not None and d in trainings} for several in digests]
+    if not all(known) or known[0] == known[1]:
+        return ""
+    keys = varied(known[0] | known[1])
+    told = [" or ".join(sorted(describe(protocol, keys) for protocol in protocols)) for protocols in known]
+    return f"the ICC teacher's training had {told[0]}, the plain one's {told[1]}"
