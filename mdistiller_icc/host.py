@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc import __version__
 from mdistiller_icc.builtin.config import CFG as BUILTIN
+from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError, nearest
 
 NAMES = ("builtin", "mdistiller")
@@ -38,12 +39,17 @@ class Host:
     cifar_model_dict: dict[str, Any]
     tiny_imagenet_model_dict: dict[str, Any]
     imagenet_model_dict: dict[str, Any]
+    channels_last: frozenset[str] = frozenset()
+    """Its networks that take images in channels-last layout."""
 
     def models(self, dataset: str) -> dict[str, Any]:
-        """The model dictionary for a data set; the CIFAR networks serve every data set of 32-pixel images."""
-        return {"tiny_imagenet": self.tiny_imagenet_model_dict, "imagenet": self.imagenet_model_dict}.get(
-            dataset, self.cifar_model_dict
-        )
+        """The model dictionary whose networks are for a data set's images.
+
+        Raises:
+            UserError: there is no such data set.
+        """
+        models: dict[str, Any] = getattr(self, data_set(dataset).models)
+        return models
 
 
 @functools.cache
@@ -120,7 +126,7 @@ def _mdistiller() -> Host:
 
 def _builtin() -> Host:
     from mdistiller_icc.builtin.distillers import distiller_dict
-    from mdistiller_icc.builtin.models import cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
+    from mdistiller_icc.builtin.models import OWN, cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
     from mdistiller_icc.engine.trainer import trainer_dict
 
     return Host(
@@ -133,4 +139,5 @@ def _builtin() -> Host:
         cifar_model_dict=cifar_model_dict,
         tiny_imagenet_model_dict=tiny_imagenet_model_dict,
         imagenet_model_dict=imagenet_model_dict,
+        channels_last=OWN,
     )

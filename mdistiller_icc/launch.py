@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.config import ADDED, load_config
+from mdistiller_icc.data import data_sets
 from mdistiller_icc.engine.run_folder import flat
 from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
-from mdistiller_icc.plugin import Registered, from_file, register
+from mdistiller_icc.plugin import Registered, register, with_weights
 from mdistiller_icc.teachers import checkpoint, resolve, store
 
-CLASSES = {"cifar100": 100, "tiny_imagenet": 200, "imagenet": 1000}
 NOBODY = "none"
 """The teacher's name in a recipe that has no teacher."""
 READ = ("EXPERIMENT.SEED", "DISTILLER.TEACHER_CKPT", "DISTILLER.TEACHER_SEED")
@@ -68,19 +68,21 @@ class LaunchedConfig(CfgNode):
     def freeze(self) -> None:
         host, node, dataset = self.registered.host, self.DISTILLER, self.DATASET.TYPE
         _refuse_unread(self, self.registered.added["config nodes"])
-        if dataset == "digits":
-            raise UserError(UNKNOWN.format("DATASET.TYPE digits"))
+        known = data_sets().get(dataset)
+        if known is not None and known.known_to == "us":
+            raise UserError(UNKNOWN.format(f"DATASET.TYPE {dataset}"))
         lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller")
         lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
         if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
             raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")
-        models = host.models(dataset)
+        models = host.cifar_model_dict if known is None else host.models(dataset)  # a fork has data sets of its own
         resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
         if node.TYPE not in store.KINDS:
             _point_to_teacher(models, self)
         elif node.TYPE != "NONE":
             node.TEACHER = NOBODY
-            models[NOBODY] = nobody if dataset == "imagenet" else (nobody, _in_mdistillers_layout({}))
+            bare = resolve.loads_itself(models[node.STUDENT])
+            models[NOBODY] = nobody if bare else (nobody, _in_mdistillers_layout({}))
         super().freeze()
         if self.EXPERIMENT.SEED is not None:
             seed_everything(self.EXPERIMENT.SEED)
@@ -101,16 +103,15 @@ def nobody(**_: Any) -> nn.Module:
 
 def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     name, dataset = cfg.DISTILLER.TEACHER, cfg.DATASET.TYPE
-    architecture = resolve.architecture(models, name, "DISTILLER.TEACHER", dataset)
-    _kind, file = resolve.find(models, cfg)
+    architecture, _kind, file = resolve.find(models, cfg)
     if file is None:
         return
-    if dataset == "imagenet":
-        models[name] = functools.partial(from_file, models[architecture], file, architecture)
+    if resolve.loads_itself(models[name]):
+        models[name] = with_weights(models[architecture], file, architecture)
         return
     factory, state = models[name][0], checkpoint.read_state(file)
-    if dataset in CLASSES:
-        checkpoint.load_into(factory(num_classes=CLASSES[dataset]), state, file, architecture)
+    if (known := data_sets().get(dataset)) is not None:
+        checkpoint.load_into(factory(num_classes=known.num_classes), state, file, architecture)
     models[name] = (factory, _in_mdistillers_layout(state))
 
 

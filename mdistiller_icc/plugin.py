@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from mdistiller_icc.config import ADDED, extend
-from mdistiller_icc.distillers import distiller_dict as distillers
+from mdistiller_icc.data import data_sets
+from mdistiller_icc.distillers.methods import distiller_dict as distillers
 from mdistiller_icc.host import Host, get_host
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.icc.host_trainer import icc_trainer
-from mdistiller_icc.teachers import checkpoint, store
+from mdistiller_icc.teachers import checkpoint, resolve, store
 
 
 class Registered(NamedTuple):
@@ -54,20 +55,15 @@ def _register() -> Registered:
     added["config nodes"] += extend(host.CFG, ADDED)
     add(host.trainer_dict, "icc", icc_trainer(host), "trainers")
 
-    for dataset, registry in (
-        ("cifar100", host.cifar_model_dict),
-        ("tiny_imagenet", host.tiny_imagenet_model_dict),
-        ("imagenet", host.imagenet_model_dict),
-    ):
-        for architecture, entry in list(registry.items()):
+    for dataset in data_sets().values():
+        if dataset.known_to != "mdistiller":
+            continue
+        models = host.models(dataset.name)
+        for architecture, entry in list(models.items()):
             for kind in store.KINDS.values():
                 teacher = store.TeacherName(architecture, kind)
-                file = store.path(dataset, teacher)
-                if dataset == "imagenet":
-                    enriched: Any = functools.partial(from_file, entry, file, architecture)
-                else:
-                    enriched = (entry[0], str(file))
-                add(registry, str(teacher), enriched, "teachers")
+                file = store.path(dataset.name, teacher)
+                add(models, str(teacher), with_weights(entry, file, architecture), "teachers")
     return Registered(host, added, kept)
 
 
@@ -83,8 +79,14 @@ def register(verbose: bool = True) -> Registered:
     return registered
 
 
-def from_file(factory: Any, file: Path, architecture: str, pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """An ImageNet network whose ``pretrained`` weights are those of a file."""
+def with_weights(entry: Any, file: Path, architecture: str) -> Any:
+    """The entry of a model dictionary, in its own form, with a file's weights as the trained ones."""
+    if resolve.loads_itself(entry):
+        return functools.partial(_from_file, entry, file, architecture)
+    return entry[0], str(file)
+
+
+def _from_file(factory: Any, file: Path, architecture: str, pretrained: bool = False, **arguments: Any) -> nn.Module:
     model = factory(pretrained=False, **arguments)
     if pretrained:
         checkpoint.load_into(model, checkpoint.read_state(file), file, architecture)

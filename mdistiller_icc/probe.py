@@ -7,9 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-IMAGE_SIZE = {"digits": 32, "cifar100": 32, "tiny_imagenet": 64, "imagenet": 224}
-"""Side of the square images each data set is trained on, in pixels."""
-
 
 @torch.no_grad()
 def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:

@@ -1,8 +1,11 @@
-"""Data sets and loaders: `load` gives a run its training, test and held-out batches."""
+"""Data sets and loaders: one file a data set; `load` gives a run its training, test and held-out batches."""
 
 from __future__ import annotations
 
-from .bundle import Dataset, load
+from .catalogue import data_set, data_sets
+from .dataset import DataSet
+from .loaders import Loaded
+from .loading import load
 from .transfer import label
 
-__all__ = ["Dataset", "label", "load"]
+__all__ = ["DataSet", "Loaded", "data_set", "data_sets", "label", "load"]

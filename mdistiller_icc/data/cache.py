@@ -97,8 +97,8 @@ def _write(path: Path, files: Files, shape: tuple[int, ...]) -> None:
             np.lib.format.write_array_header_1_0(stream, header)
             checksum = 0
             for chunk in _decoded_chunks(files, shape[-1]):
-                checksum = zlib.crc32(chunk, checksum)
-                stream.write(chunk)
+                checksum = zlib.crc32(chunk.data, checksum)
+                stream.write(chunk.data)
             stream.write(checksum.to_bytes(4, "little"))
             stream.flush()
             os.fsync(stream.fileno())
@@ -110,12 +110,12 @@ def _write(path: Path, files: Files, shape: tuple[int, ...]) -> None:
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """Map a cache file, or None if it is missing or not what was written."""
     try:
-        images = np.load(path, mmap_mode="r")
+        images: np.ndarray = np.load(path, mmap_mode="r")
         with open(path, "rb") as stream:
             stream.seek(-4, os.SEEK_END)
             checksum = int.from_bytes(stream.read(), "little")
     except (OSError, ValueError, EOFError):
         return None
-    if images.shape != shape or images.dtype != np.uint8 or zlib.crc32(images) != checksum:
+    if images.shape != shape or images.dtype != np.uint8 or zlib.crc32(images.data) != checksum:
         return None
     return images

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .augment import Augmentation
+from .dataset import DataSet
 from .source import Source, Split
 
 SIZE = 32
@@ -29,3 +31,16 @@ def read() -> Source:
         train=Split(images[train], labels[train]),
         test=Split(images[test], labels[test]),
     )
+
+
+DIGITS = DataSet(
+    name="digits",
+    num_classes=10,
+    image_size=SIZE,
+    mean=(0.3054, 0.3054, 0.3054),
+    std=(0.3237, 0.3237, 0.3237),
+    augmentation=Augmentation(padding=4),  # not flipped: a mirrored digit is another symbol
+    read=lambda _root: read(),
+    models="cifar_model_dict",
+    known_to="us",
+)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mdistiller_icc.errors import UserError
 
+from .augment import Augmentation
+from .dataset import DataSet
 from .folders import find, list_classes, list_tree
 from .source import Source, Split
 
@@ -25,3 +27,17 @@ def read(root: Path) -> Source:
         )
     classes = list_classes(place / "train")
     return Source(classes, *(Split(*list_tree(place / split, classes)) for split in ("train", "val")))
+
+
+IMAGENET = DataSet(
+    name="imagenet",
+    num_classes=1000,
+    image_size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    augmentation=Augmentation(resized_crop=True, flip=True),
+    test_resize=256,
+    read=read,
+    models="imagenet_model_dict",
+    known_to="mdistiller",
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -132,3 +133,37 @@ class TestLoader(_Loader):
         targets = self._labels.split(self.batch_size)
         for image, target in zip(self._pixels.stream(order, self.batch_size, torch.Generator()), targets, strict=True):
             yield self._normalize(image), target
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a run is given of its data set.
+
+    Attributes:
+        name: as ``DATASET.TYPE`` has it.
+        classes: names in label order.
+        image_size: height and width of a batch's images.
+        train: loader of ``(image, target, index)``, for CRD's trainers ``(image, target, index, contrastive_index)``.
+        test: loader of ``(image, target)``.
+        holdout: like ``test``, of the training images set aside for selection; None without.
+        num_data: number of training images, which ``index`` counts.
+        augmentation: in words, ``crop+flip``.
+        unlabelled: the training images in the order of their index, not augmented, where they are another data set's
+            and `transfer.label` has to give them labels before they are trained on; else None.
+        loader: which kind is in use, ``resident`` or ``workers``.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_size: int
+    train: TrainLoader
+    test: TestLoader
+    holdout: TestLoader | None
+    num_data: int
+    augmentation: str
+    unlabelled: TestLoader | None
+    loader: str
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)

@@ -45,9 +45,9 @@ class ResidentPixels:
 
     def _next_draws(self, count: int, numbers: torch.Generator) -> Draws:
         """Those of the next ``count`` images; many are drawn at once, which costs as much as drawing a few."""
-        drawn_from, draws, begin = self._ahead or (None, None, 0)
-        if drawn_from is not numbers or begin + count > len(draws):
-            draws, begin = draw(self._augmentation, max(GROUP, count), numbers).to(self._device), 0
+        if self._ahead is None or self._ahead[0] is not numbers or self._ahead[2] + count > len(self._ahead[1]):
+            self._ahead = numbers, draw(self._augmentation, max(GROUP, count), numbers).to(self._device), 0
+        _, draws, begin = self._ahead
         self._ahead = numbers, draws, begin + count
         return draws[begin : begin + count]
 

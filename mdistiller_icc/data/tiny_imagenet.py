@@ -8,7 +8,9 @@ import numpy as np
 
 from mdistiller_icc.errors import UserError, nearest
 
+from .augment import Augmentation
 from .cache import decode
+from .dataset import DataSet
 from .folders import files_of, find, list_classes, list_images, list_tree
 from .source import Files, Source, Split
 
@@ -62,3 +64,16 @@ def _annotated(val: Path, images: list[str], classes: tuple[str, ...]) -> tuple[
             raise UserError(f"{file}: class '{name}' of {image} has no training images{nearest(name, classes)}")
         labels.append(label_of[name])
     return files_of(val, [f"images/{image}" for image in images]), np.asarray(labels, dtype=np.int64)
+
+
+TINY_IMAGENET = DataSet(
+    name="tiny_imagenet",
+    num_classes=200,
+    image_size=SIZE,
+    mean=(0.4802, 0.4481, 0.3975),
+    std=(0.2302, 0.2265, 0.2262),
+    augmentation=Augmentation(degrees=20.0, flip=True),
+    read=read,
+    models="tiny_imagenet_model_dict",
+    known_to="mdistiller",
+)

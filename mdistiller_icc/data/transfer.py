@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,10 +9,8 @@ from torch import nn
 
 from mdistiller_icc.errors import UserError
 
+from .loaders import Loaded
 from .source import Files, Split
-
-if TYPE_CHECKING:
-    from .bundle import Dataset
 
 CHUNK = 4096
 UNKNOWN = -1
@@ -41,7 +37,7 @@ def borrow(split: Split, size: int, name: str) -> Split:
 
 
 @torch.no_grad()
-def label(dataset: Dataset, teacher: nn.Module, device: torch.device) -> None:
+def label(dataset: Loaded, teacher: nn.Module, device: torch.device) -> None:
     """Give every borrowed training image, as it is and not augmented, the class that the teacher sees in it.
 
     Args:

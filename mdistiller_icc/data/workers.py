@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as IndexedDataset
-from torchvision.transforms import v2
 
 from mdistiller_icc.errors import UserError
 
@@ -17,12 +17,18 @@ from .augment import Augmentation
 from .cache import open_rgb
 from .source import Files
 
+# torchvision's transforms take a second to import, which resident images need not spend.
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
+
 Key = tuple[int, int]
 """A sample's row and the seed of its augmentation."""
 
 
 def training_transform(augmentation: Augmentation, size: int) -> v2.Transform:
     """The augmentation of one training image, PIL or uint8 tensor, to uint8 (3, size, size)."""
+    from torchvision.transforms import v2
+
     steps: list[v2.Transform] = []
     if augmentation.resized_crop:
         steps.append(v2.RandomResizedCrop(size, antialias=True))
@@ -35,11 +41,13 @@ def training_transform(augmentation: Augmentation, size: int) -> v2.Transform:
     return v2.Compose([*steps, v2.ToImage()])
 
 
-def evaluation_transform(augmentation: Augmentation, size: int) -> v2.Transform:
-    """What a test image undergoes: where images differ in size, 8/7 of ``size`` and the centre of that."""
-    if augmentation.resized_crop:
-        return v2.Compose([v2.Resize(size * 8 // 7, antialias=True), v2.CenterCrop(size), v2.ToImage()])
-    return v2.ToImage()
+def evaluation_transform(resize: int | None, size: int) -> v2.Transform:
+    """What a test image undergoes: its shorter side is brought to ``resize`` and its centre cut out, if at all."""
+    from torchvision.transforms import v2
+
+    if resize is None:
+        return v2.ToImage()
+    return v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.ToImage()])
 
 
 class WorkerPixels:
@@ -90,7 +98,7 @@ class WorkerPixels:
         return list(zip(self._rows[index.cpu().numpy()].tolist(), seeds.tolist(), strict=True))
 
 
-class _Samples(IndexedDataset):
+class _Samples(IndexedDataset[Tensor]):
     """A sample depends on its key alone, not on the process that makes it."""
 
     def __init__(self, images: np.ndarray | Files, transform: v2.Transform) -> None:

@@ -1,10 +1,1 @@
-"""The plugin's own methods, under the names they are registered with."""
-
-from __future__ import annotations
-
-from mdistiller_icc.distillers.bickd import BicKD
-from mdistiller_icc.distillers.ckd import CKD
-from mdistiller_icc.distillers.icckd import ICCKD
-from mdistiller_icc.distillers.pckd import PCKD
-
-distiller_dict = {"ICCKD": ICCKD, "CKD": CKD, "BICKD": BicKD, "PCKD": PCKD}
+"""What a distiller is (``base``), and the plugin's own methods, a file each."""

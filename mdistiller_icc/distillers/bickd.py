@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.bickd import class_contrastive_loss, sample_contrastive_loss
 from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.kd import kd_loss
@@ -26,6 +26,8 @@ class BicKD(Distiller):
         cfg: reads the node ``BICKD``: ``SC`` is rows, ``CC`` columns, each with a pull and a push;
             ``GATHER`` takes the rows of every process.
     """
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)

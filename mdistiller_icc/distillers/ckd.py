@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.ckd import ckd_loss
 from mdistiller_icc.losses.gather import gather_rows
 
@@ -27,6 +27,8 @@ class CKD(Distiller):
         cfg: reads the node ``CKD``, whose keys are those of the authors' code; ``GATHER`` is ours and
             contrasts with the rows of every process.
     """
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)

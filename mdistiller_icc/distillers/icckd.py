@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.icckd import soft_cross_entropy
 
@@ -18,13 +18,17 @@ class ICCKD(Distiller):
 
     "Enriching Knowledge Distillation with Intra-Class Contrastive Learning", arXiv:2509.22053 [B]. Its
     teacher is one trained with the ICC recipe, such as ``resnet110_icc``. α and a temperature are not
-    known; the defaults are the field's for KD, α = 0.1 and T = 4 [R], with which the gradient is KD's.
+    known; the defaults are the field's for KD, α = 0.1 and T = 4 [R]. From one teacher, and with KD's
+    temperature and shares, the gradient is KD's: soft cross-entropy is the Kullback-Leibler divergence plus
+    the teacher's entropy, which is constant. Only its teacher tells it from KD.
 
     Args:
         student: the network that is trained.
         teacher: the enriched network it learns from.
         cfg: reads the node ``ICCKD``.
     """
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import centers, centers_with_bias, classifier_name
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.pckd import (
@@ -28,7 +28,8 @@ class PCKD(Distiller):
     Ding et al., "Preview-based Category Contrastive Learning for Knowledge Distillation",
     arXiv:2410.14143 (IEEE TCSVT 2025), and the authors' released code [A]. Each of the B images becomes
     four rotated views; ``L_CE`` and ``L_KD`` see the un-rotated ones, ``L_CC`` and ``L_FA`` all 4B. The
-    MLP, E_s and E_t are trained with the student. Published weights are a = 1, b = 0.05 and f = 20 with
+    MLP, E_s and E_t are trained with the student. The preview weight v carries its gradient in ``L_KD`` and
+    is a constant in ``L_CC``, as in that code. Published weights are a = 1, b = 0.05 and f = 20 with
     d = 0 [A]; d of the full method is not known and is 1 here [R].
 
     Args:
@@ -40,6 +41,8 @@ class PCKD(Distiller):
     Raises:
         UserError: a classifier cannot be found, or the two models differ in their number of classes.
     """
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
@@ -88,10 +91,9 @@ class PCKD(Distiller):
         pooled_teacher = features_teacher["pooled_feat"].flatten(1)
 
         ce = F.cross_entropy(logits_student, target, reduction="none")
-        preview = preview_weights(ce, self._of_all(ce.detach())[0].mean(), epoch, self.preview_growth)
-        relation = self._relation_to_centers(pooled_student)
-        copies = len(relation) // len(target)
-        contrast = self._of_all(relation, target.repeat(copies), preview.repeat(copies))
+        preview = preview_weights(ce, self._of_all(ce)[0].mean(), epoch, self.preview_growth)
+        own, others = self._relations_to_centers(pooled_student)
+        contrast = self._of_all(own, others, target.repeat(4), preview.detach().repeat(4))
 
         loss_kd = (
             self.weights.KD_WEIGHT * previewed_kd_loss(logits_student, logits_teacher, preview, self.temperature)
@@ -105,13 +107,13 @@ class PCKD(Distiller):
         )
         return logits_student, {"loss_ce": self.weights.CE_WEIGHT * ce.mean(), "loss_kd": loss_kd}
 
-    def _relation_to_centers(self, pooled_student: Tensor) -> Tensor:
-        """u = W_s·norm(E_s z^s) of all views, then v = W_t·norm(E_t z^s); (8B, C)."""
+    def _relations_to_centers(self, pooled_student: Tensor) -> tuple[Tensor, Tensor]:
+        """u = W_s·norm(E_s z^s) and v = W_t·norm(E_t z^s) of all views, (4B, C) each."""
         own = F.normalize(self.embed_student(pooled_student), dim=1)
         others = F.normalize(self.embed_teacher(pooled_student), dim=1)
         u = F.linear(own, centers(self.student, self.classifier_student))
         v = F.linear(others, centers(self.teacher, self.classifier_teacher))
-        return torch.cat([u, v])
+        return u, v
 
     def _of_all(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         return gather_rows(*tensors) if self.gather else tensors

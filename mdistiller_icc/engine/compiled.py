@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
+
+from mdistiller_icc.distillers.base import Hooks
 
 
 class Compiled:
-    """Calls something through ``torch.compile``.
+    """Calls a distiller's training pass through ``torch.compile``.
 
-    A distiller's frozen teacher is folded first, so that the folded one is compiled. On a GPU the mode is
-    ``reduce-overhead``, which captures CUDA graphs.
+    On a GPU the mode is ``reduce-overhead``, which captures CUDA graphs.
 
     Args:
-        part: a distiller in train mode, wrapped or not: its forward and its backward pass.
+        training_pass: the distiller in train mode, wrapped or not: its forward and its backward pass.
+        hooks: the distiller itself.
         device: where it runs.
     """
 
     RECOMPILES = 64  # torch's 8 are used up by ICC's sizes of a batch, after which it runs eagerly without a word
 
-    def __init__(self, part: Callable[..., Any], device: torch.device) -> None:
-        self.part = part
-        self.distiller = getattr(part, "module", part)
-        self._folded = False
+    def __init__(self, training_pass: nn.Module, hooks: Hooks, device: torch.device) -> None:
+        self.hooks = hooks
+        self._prepared = False
         torch._dynamo.reset()  # of an earlier run in this process
         config = torch._dynamo.config
         limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
         setattr(config, limit, max(getattr(config, limit), self.RECOMPILES))
-        self._compiled = torch.compile(part, mode="reduce-overhead" if device.type == "cuda" else None)
+        self._compiled = torch.compile(training_pass, mode="reduce-overhead" if device.type == "cuda" else None)
 
     def __call__(self, **inputs: Any) -> Any:
-        if not self._folded:
-            self._folded = True
-            if getattr(self.distiller, "teacher", None) is not None and hasattr(self.distiller, "teach"):
-                self.distiller.teach(inputs["image"])
-        settled = getattr(self.distiller, "settled", None)
-        if settled is not None and "epoch" in inputs:  # code, and graphs, are made anew for another number
-            inputs["epoch"] = min(inputs["epoch"], settled)
+        if not self._prepared:
+            self._prepared = True
+            self.hooks.prepare(inputs["image"])
+        if self.hooks.settled is not None:  # code, and graphs, are made anew for another number
+            inputs["epoch"] = min(inputs["epoch"], self.hooks.settled)
         torch.compiler.cudagraph_mark_step_begin()  # what graphs captured on a GPU returned in the last step may go
         for value in inputs.values():
             if isinstance(value, torch.Tensor):  # code for any size is slower, and only a last batch has another

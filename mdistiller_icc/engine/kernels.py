@@ -25,5 +25,6 @@ def choose_kernels(precision: str, device: torch.device) -> None:
     repeatable = precision == "fp32"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
     torch.use_deterministic_algorithms(repeatable, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # finds mistakes, and costs a pass over every tensor
+    # It finds mistakes, and costs a pass over every tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not repeatable

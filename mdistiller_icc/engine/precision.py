@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +12,6 @@ from mdistiller_icc.errors import UserError, nearest
 
 PRECISIONS = ("fp32", "bf16", "auto")
 LAYOUTS = ("auto", "always", "never")
-PACKAGE = __name__.partition(".")[0]
 
 
 def resolve(precision: str, device: torch.device) -> str:
@@ -43,11 +40,13 @@ def _cpu_multiplies_bf16() -> bool:
     return any(f" {flag}" in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def memory_format(channels_last: str, *parts: Callable[..., Any]) -> torch.memory_format:
+def memory_format(channels_last: str, taken: bool = True) -> torch.memory_format:
     """Turn ``SOLVER.CHANNELS_LAST`` into the layout of the images, which every layer's output inherits.
 
-    ``auto`` is channels-last, the faster one, where all ``parts`` (the method's class, the networks' factories)
-    are this package's own: others may reshape features with ``view``, which only the ordinary layout allows.
+    Args:
+        channels_last: ``auto`` is channels-last, the faster one, where it is taken.
+        taken: whether the method and its networks say that they take it: others may reshape features with ``view``,
+            which only the ordinary layout allows.
 
     Raises:
         UserError: it is not auto, always or never.
@@ -57,8 +56,7 @@ def memory_format(channels_last: str, *parts: Callable[..., Any]) -> torch.memor
         raise UserError(
             f"SOLVER.CHANNELS_LAST is one of {known}, not '{channels_last}'{nearest(channels_last, LAYOUTS)}"
         )
-    own = all(getattr(part, "func", part).__module__.startswith(f"{PACKAGE}.") for part in parts)
-    wanted = channels_last == "always" or (channels_last == "auto" and own)
+    wanted = channels_last == "always" or (channels_last == "auto" and taken)
     return torch.channels_last if wanted else torch.contiguous_format
 
 

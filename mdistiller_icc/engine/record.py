@@ -2,42 +2,105 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from torch import nn
 from yacs.config import CfgNode
 
 from mdistiller_icc import __version__
 from mdistiller_icc.engine.accuracies import accuracies, best
+from mdistiller_icc.engine.resolved import Resolved
+from mdistiller_icc.engine.trainer import Trainer
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.teachers import checkpoint, resolve
 
 SCHEMA = 1
-DOT_TRAINERS = ("dot", "crd_dot")
-"""The trainers that read ``SOLVER.DOT``."""
 
 
-def begin(
-    cfg: CfgNode, *, name: str, role: str, seed: int, precision: str, dataset: Any, host: Any, student: str,
-    teacher: dict[str, Any] | None, device: torch.device,
-) -> dict[str, Any]:  # fmt: skip
+class Record:
+    """The record of a run that its trainer makes, written to the run's folder after each epoch and at its end.
+
+    Attributes:
+        told: what it says.
+    """
+
+    def __init__(self, run: Resolved, dataset: Any, teacher: dict[str, Any] | None, trainer: Trainer) -> None:
+        self.run, self.trainer, self.classes = run, trainer, dataset.classes
+        self.told = begin(run, dataset, teacher)
+        self.before: dict[str, Any] = {}
+        trainer.on_epoch = lambda: self.write("running")
+
+    def go_on(self) -> None:
+        """The run in the folder is continued: in the precision that it began in, from the teacher that it began with.
+
+        Raises:
+            UserError: its teacher's checkpoint is another one now.
+        """
+        self.before, now = self.trainer.folder.record(), self.told["teacher"]
+        began_with = self.before.get("teacher")
+        digest = began_with.get("digest") if isinstance(began_with, dict) else None
+        if digest and now and digest != now["digest"]:
+            folder = self.trainer.folder.path
+            raise UserError(f"{folder}: cannot be resumed: {now['path']} is no longer the teacher that it began with")
+        self.told["started"] = self.before.get("started") or self.told["started"]
+        # What `auto` was where the run began, it stays elsewhere.
+        self.trainer.precision = self.before.get("protocol", {}).get("precision", self.run.precision)
+        self.told["protocol"]["precision"] = self.trainer.precision
+
+    def publish(self, model: nn.Module) -> None:
+        """Put the trained teacher into the store, with what is told of it."""
+        self.told.update(progress(self.trainer.history))
+        kind, seed = self.run.teacher_kind or "", self.run.cfg.EXPERIMENT.SEED
+        published = resolve.publish(model, self.classes, kind, seed, self.told)
+        self.told["digest"] = checkpoint.digest(published)  # by which its students' records name it
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Write how the run ended, however it did."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.write("interrupted")
+            raise
+        except Exception as error:
+            mistake = isinstance(error, UserError)
+            if self.trainer.history or not mistake:
+                with contextlib.suppress(OSError):  # it may be why the run failed
+                    self.write("failed", str(error) if mistake else f"{type(error).__name__}: {error}")
+            raise
+        self.write("finished")
+
+    def write(self, status: str, error: str | None = None) -> None:
+        """Write ``record.json``, unless the folder holds an earlier run again."""
+        history = self.trainer.history
+        ended = now() if status == "finished" else None
+        if ended and self.before.get("status") == status and self.before.get("epoch") == len(history):
+            ended = self.before.get("finished")  # there was nothing left to train
+        self.told.update(progress(history), status=status, finished=ended, error=error)
+        if not self.trainer.folder.restored:
+            self.trainer.folder.write_record(self.told)
+
+
+def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[str, Any]:
     """The record of a run that has yet to train its first epoch.
 
     Args:
-        role: ``teacher`` or ``student``.
-        precision: as resolved, never ``auto``.
-        dataset: the data set's bundle.
-        student: architecture of the network trained.
+        dataset: the loaders and what they hold.
         teacher: who it learns from, None if nobody.
     """
+    cfg = run.cfg
     solver = cfg.SOLVER
     node = cfg.get(cfg.DISTILLER.TYPE)
     method_config = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
-    if solver.TRAINER in DOT_TRAINERS:
-        method_config["DOT"] = {"DELTA": solver.DOT.DELTA}
+    method_config |= run.trainer.settings(cfg)
     protocol = {
         "epochs": solver.EPOCHS,
         "batch_size": solver.BATCH_SIZE,
@@ -50,7 +113,7 @@ def begin(
         "lr_decay_stages": list(solver.LR_DECAY_STAGES) if solver.SCHEDULE == "step" else None,
         "lr_decay_rate": solver.LR_DECAY_RATE if solver.SCHEDULE == "step" else None,
         "augmentation": dataset.augmentation,
-        "precision": precision,
+        "precision": run.precision,
         "fraction": cfg.DATASET.FRACTION,
         "holdout": cfg.DATASET.HOLDOUT,
     }
@@ -60,20 +123,20 @@ def begin(
         "schema": SCHEMA,
         "status": "running",
         "project": cfg.EXPERIMENT.PROJECT,
-        "name": name,
+        "name": run.name,
         "dataset": dataset.name,
         "num_classes": dataset.num_classes,
         "num_train": dataset.num_data,
         "num_test": dataset.test.num_data,
-        "role": role,
+        "role": run.role,
         "method": cfg.DISTILLER.TYPE,
         "teacher": teacher,
-        "student": {"architecture": student},
-        "seed": seed,
+        "student": {"architecture": run.student},
+        "seed": run.seed,
         "protocol": protocol,
         "method_config": method_config,
-        "device": device_name(device),
-        "host": {"name": host.name, "version": host.version},
+        "device": device_name(run.device),
+        "host": {"name": run.host.name, "version": run.host.version},
         "versions": {
             "mdistiller_icc": __version__,
             "torch": str(torch.__version__),  # a class of torch's own, which a checkpoint must not hold

@@ -28,10 +28,6 @@ WRITTEN = (
     "config.yaml", "latest", "best", "student_*", "epoch_*", "metrics.jsonl", "worklog.txt", "record.json", EVENTS,
 )  # fmt: skip
 """What a run leaves in its folder."""
-BEFORE = ".before"
-"""The subfolder in which an overwritten run waits, whole, until its successor has a checkpoint."""
-MOVING = ".moving"
-"""The same while files are moved into it or out of it: whatever is in it belongs back, however far that came."""
 LONGEST = 200
 """Bytes of a folder's name; file systems take 255."""
 
@@ -67,6 +63,9 @@ class RunFolder:
         self.cfg = cfg
         self.name = name
         self.path = Path(cfg.LOG.PREFIX) / cfg.EXPERIMENT.PROJECT / name
+        self.before = self.path.with_name(f".{name}.before")
+        """Where an overwritten run waits, whole, until its successor has a checkpoint."""
+        self.lock = self.path.with_name(f".{name}.lock")
         self.restored = False
 
     @contextlib.contextmanager
@@ -78,7 +77,8 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with FileLock(self.lock, timeout=0):
+                self.restore()  # of a process that was killed in between
                 yield
         except Timeout:
             raise UserError(f"{self.path}: another process is at this run") from None
@@ -99,7 +99,7 @@ class RunFolder:
                 another configuration than the one to be continued, or no checkpoint any more.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        self.restore()  # of a process that was killed in between
+        self.restore()
         self.restored = False
         for left in self.path.glob(".*"):  # files it was writing when it was killed
             if re.fullmatch(r"\..+\.\d+", left.name):
@@ -116,38 +116,37 @@ class RunFolder:
                 raise UserError(f"{self.path}: cannot be resumed: its checkpoint, latest, is gone")
             return True
         if begun:
-            (self.path / MOVING).mkdir()
-            for file in self._written():
-                os.replace(file, self.path / MOVING / file.name)
-            (self.path / MOVING).rename(self.path / BEFORE)
-        else:
-            self._clear()
+            self.path.rename(self.before)
+            self.path.mkdir()
+        self._clear()
         self._write("config.yaml", self.cfg.dump())
         return False
 
     def settle(self) -> None:
-        """The run has a checkpoint: let go of the one it overwrites."""
-        shutil.rmtree(self.path / BEFORE, ignore_errors=True)
+        """The run has a checkpoint: let go of the one it overwrites, but not of what others put into its folder."""
+        if not self.before.is_dir():
+            return
+        kept = set(self._written(self.before))
+        for file in self.before.iterdir():
+            if file not in kept and not (self.path / file.name).exists():
+                os.replace(file, self.path / file.name)
+        shutil.rmtree(self.before)
 
     def restore(self) -> None:
         """Bring back an overwritten run whose successor ended before it had a checkpoint."""
-        before, moving = self.path / BEFORE, self.path / MOVING
-        if before.is_dir() and not (self.path / "latest").exists():
-            self._clear()
-            before.rename(moving)
-        self.settle()
-        if moving.is_dir():
-            for file in moving.iterdir():
-                os.replace(file, self.path / file.name)
-            moving.rmdir()
+        if (self.path / "latest").exists():
+            self.settle()
+        elif self.before.is_dir():
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.before.rename(self.path)
             self.restored = True
 
     def _clear(self) -> None:
-        for file in self._written():
+        for file in self._written(self.path):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
 
-    def _written(self) -> list[Path]:
-        found = [file for name in WRITTEN for file in self.path.glob(name)]
+    def _written(self, folder: Path) -> list[Path]:
+        found = [file for name in WRITTEN for file in folder.glob(name)]
         return [file for file in found if file.is_file() or file.name == EVENTS]
 
     def check_configuration(self) -> None:

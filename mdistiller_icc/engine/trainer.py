@@ -7,13 +7,15 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from yacs.config import CfgNode
 
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.allocator import keep_freed_memory
 from mdistiller_icc.engine.compiled import Compiled
@@ -23,25 +25,25 @@ from mdistiller_icc.engine.progress import Bar, Progress
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.epoch_means import EpochMeans
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.teachers import checkpoint
 
 OPTIMIZERS = ("SGD", "AdamW")
 BATCH = ("image", "target", "index", "contrastive_index")
+WRAPPERS = (nn.DataParallel, DistributedDataParallel)
 
 
 class Trainer:
     """Trains a distiller's student, epoch by epoch; mdistiller's trainer interface, with more to say.
 
-    A distiller may have ``attach(train_loader)``, called once before training, ``diagnostics()``, whose figures
-    are logged each epoch, and ``warnings(metrics)``, whose lines are shown. Checkpoints hold everything but the
-    teacher, at epoch ends; a run that was stopped in an epoch repeats it from its start, with the same batches.
+    Checkpoints hold everything but the teacher, at epoch ends; a run that was stopped in an epoch repeats it from its
+    start, with the same batches.
 
     Args:
         experiment_name: the run's name.
-        distiller: the method around its student, with mdistiller's interface; may be wrapped in DataParallel or
-            DistributedDataParallel, through which training then goes. Of several processes each needs a
-            ``LOG.PREFIX`` of its own.
+        distiller: the method around its student, of a class with `Hooks` (`adopt` gives them to any other); may be
+            wrapped in DataParallel or DistributedDataParallel, through which training then goes. Of several processes
+            each needs a ``LOG.PREFIX`` of its own.
         train_loader: yields ``(image, target, index[, contrastive_index])``.
         val_loader: the test images, yields ``(image, target)``.
         cfg: reads ``SOLVER``, ``LOG`` and ``EXPERIMENT``.
@@ -63,23 +65,52 @@ class Trainer:
         self.cfg = cfg
         self.title = experiment_name
         self.folder = RunFolder(cfg, experiment_name)
-        self.distiller = getattr(distiller, "module", distiller)
+        # Somebody else's class with the hooks has all that is used of ours.
+        self.distiller = cast(Distiller, distiller.module if isinstance(distiller, WRAPPERS) else distiller)
         self.train_loader, self.val_loader, self.holdout_loader = train_loader, val_loader, holdout_loader
         self.device = next(self.distiller.parameters()).device
         self.precision = precision.resolve(cfg.SOLVER.PRECISION, self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.progress = progress or Bar()
-        if hasattr(self.distiller, "attach"):
-            self.distiller.attach(train_loader)
-            self.distiller.to(self.device)
+        self.distiller.attach(train_loader)
+        self.distiller.to(self.device)
         self.optimizer = self.init_optimizer(cfg)
-        self.eager_pass: Callable[..., Any] = distiller
-        self.compiled = cfg.SOLVER.COMPILE
-        self.training_pass = Compiled(distiller, self.device) if self.compiled else self.eager_pass
+        compiled = cfg.SOLVER.COMPILE
+        self.training_pass = Compiled(distiller, self.distiller, self.device) if compiled else distiller
         self.history: list[dict[str, Any]] = []
         self.best_acc = -1.0
         self.on_epoch: Callable[[], None] = lambda: None
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        """Look at ``SOLVER``, ``LOG`` and ``EXPERIMENT`` before anything is read or built.
+
+        Raises:
+            UserError: a number is out of range, or a name unknown.
+        """
+        solver = cfg.SOLVER
+        for least, node, keys in (
+            (1, "SOLVER", ("EPOCHS", "BATCH_SIZE", "EVAL_EVERY")),
+            (1, "LOG", ("SAVE_CHECKPOINT_FREQ",)),
+            (0, "SOLVER", ("LR", "MOMENTUM", "WEIGHT_DECAY")),
+        ):
+            for key in keys:
+                if cfg[node][key] < least:
+                    raise UserError(f"{node}.{key} must be at least {least}, not {cfg[node][key]}")
+        if not all(type(stage) is int for stage in solver.LR_DECAY_STAGES):
+            raise UserError(f"SOLVER.LR_DECAY_STAGES wants whole numbers, got {list(solver.LR_DECAY_STAGES)}")
+        if (cfg.EXPERIMENT.SEED or 0) >= 2**63:
+            raise UserError(f"EXPERIMENT.SEED must be below 2**63, not {cfg.EXPERIMENT.SEED}")
+        if solver.TYPE not in OPTIMIZERS:
+            known = ", ".join(OPTIMIZERS)
+            raise UserError(f"SOLVER.TYPE is one of {known}, not '{solver.TYPE}'{nearest(solver.TYPE, OPTIMIZERS)}")
+        learning_rate(1, solver)
+
+    @classmethod
+    def settings(cls, cfg: CfgNode) -> dict[str, Any]:
+        """What the trainer reads beyond what every run's record tells."""
+        return {}
 
     def init_optimizer(self, cfg: CfgNode) -> torch.optim.Optimizer:
         """The optimiser ``SOLVER.TYPE`` names, over everything learnable."""
@@ -114,10 +145,9 @@ class Trainer:
         try:
             for epoch in range(done + 1, self.cfg.SOLVER.EPOCHS + 1):
                 metrics = self.train_epoch(epoch)
-                if hasattr(self.distiller, "warnings"):
-                    for line in self.distiller.warnings(metrics):
-                        self.progress.note(line)
-                        logs.note(line)
+                for line in self.distiller.warnings(metrics):
+                    self.progress.note(line)
+                    logs.note(line)
                 self.history.append(metrics)
                 self.folder.append_metrics(metrics)
                 logs.epoch(metrics)
@@ -169,30 +199,25 @@ class Trainer:
             metrics |= {"test_top1": test.top1, "test_top5": test.top5, "test_loss": _finite(test.loss)}
             if self.holdout_loader is not None:
                 metrics["holdout_top1"] = self.evaluate(self.holdout_loader).top1
-        if hasattr(self.distiller, "diagnostics"):
-            metrics |= {name: _finite(value) for name, value in self.distiller.diagnostics().items()}
+        metrics |= {name: _finite(value) for name, value in self.distiller.diagnostics().items()}
         metrics["seconds"] = time.perf_counter() - begun
         return metrics
 
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """One optimisation step on one batch; returns the student's logits and the losses.
 
-        Where a compiled step fails, in code made or captured for whichever part of it, that step is taken again as it
-        is, which raises an error that was not the compiler's; one line tells, and so are all that follow.
+        Raises:
+            UserError: the compiled step failed. It is not taken again: queues and batch norms have moved by then.
         """
-        if not self.compiled:
-            return self._step(inputs, epoch)
         try:
             return self._step(inputs, epoch)
         except UserError:
             raise
         except Exception as error:
+            if not self.cfg.SOLVER.COMPILE:
+                raise
             reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        # Out of the handler, where the failed step's tensors are free.
-        self.compiled, self.training_pass = False, self.eager_pass
-        done = self._step(inputs, epoch)
-        self.progress.note(f"SOLVER.COMPILE: goes on without ({reason})")
-        return done
+            raise UserError(f"a compiled step failed ({reason}); train with SOLVER.COMPILE False") from error
 
     def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs most memory
@@ -210,10 +235,9 @@ class Trainer:
 
     def save(self, epoch: int) -> None:
         """Write the checkpoints that are due after ``epoch``, each of them whole at every moment."""
-        top1 = self.history[-1].get("test_top1")
-        improved = top1 is not None and top1 > self.best_acc
-        if improved:
-            self.best_acc = top1
+        top1: float = self.history[-1].get("test_top1", -1.0)
+        improved = top1 > self.best_acc
+        self.best_acc = max(self.best_acc, top1)
         model = {k: v for k, v in self.distiller.state_dict().items() if not k.startswith("teacher.")}
         state = {
             "epoch": epoch,
@@ -251,26 +275,39 @@ class Trainer:
             what = str(error).splitlines()[0]
             raise UserError(f"{path}: not a checkpoint of this run ({type(error).__name__}: {what})") from None
         self.history = self.folder.metrics(until=epoch)
-        if hasattr(self.distiller, "warnings"):
-            for metrics in self.history:  # told when they were new; what is to come is seen against them
-                self.distiller.warnings(metrics)
+        for metrics in self.history:  # told when they were new; what is to come is seen against them
+            self.distiller.warnings(metrics)
         return epoch
 
 
 class DOTTrainer(Trainer):
     """Distillation-Oriented Trainer (Zhao et al., ICCV 2023): the two losses have momenta of their own."""
 
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        super().check(cfg)
+        solver = cfg.SOLVER
+        if abs(solver.DOT.DELTA) > solver.MOMENTUM:
+            raise UserError(
+                f"SOLVER.DOT.DELTA must be at most SOLVER.MOMENTUM {solver.MOMENTUM}, not {solver.DOT.DELTA}"
+            )
+
+    @classmethod
+    def settings(cls, cfg: CfgNode) -> dict[str, Any]:
+        return {"DOT": {"DELTA": cfg.SOLVER.DOT.DELTA}}
+
     def init_optimizer(self, cfg: CfgNode) -> torch.optim.Optimizer:
         from mdistiller_icc.builtin.dot import DOT
 
         solver = cfg.SOLVER
-        return DOT(
+        self.dot = DOT(
             self.distiller.get_learnable_parameters(),
             lr=solver.LR,
             momentum=solver.MOMENTUM - solver.DOT.DELTA,
             momentum_kd=solver.MOMENTUM + solver.DOT.DELTA,
             weight_decay=solver.WEIGHT_DECAY,
         )
+        return self.dot
 
     def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)
@@ -279,7 +316,7 @@ class DOTTrainer(Trainer):
         if "loss_kd" not in losses:
             raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
         _scalar(losses["loss_kd"]).backward(retain_graph=True)
-        self.optimizer.step_kd()
+        self.dot.step_kd()
         self.optimizer.zero_grad(set_to_none=True)
         _scalar(losses["loss_ce"]).backward()
         self.optimizer.step()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mdistiller_icc.losses.intra_class import intra_class_loss, unit
+from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
 
 ROWS = 512
 
@@ -33,7 +33,7 @@ def contrast(feature: Tensor, view: Tensor, target: Tensor, negatives: int = 8, 
         negatives: n, drawn with replacement.
         seed: of the draw.
     """
-    f, positive = unit(feature), unit(view)
+    f, positive = scaled(feature, "cosine"), scaled(view, "cosine")
     source = torch.Generator().manual_seed(seed)
     means = []
     for same in (True, False):

@@ -30,9 +30,6 @@ from mdistiller_icc.geometry.classes import listed, mean
 RESOLUTION = 1e-6
 """Distances below this are rounding of float32 features, so nothing is divided by them."""
 
-CHUNK = 8
-"""Batches that wait to be added at once: a few large operations are cheaper than many small ones."""
-
 
 @dataclass(frozen=True)
 class Distances:
@@ -62,36 +59,21 @@ class ClassSums:
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self._sums: Tensor | None = None
-        self._waiting: list[tuple[Tensor, Tensor]] = []
-
-    def add(self, features: Tensor, target: Tensor) -> None:
-        """Add a batch: pooled ``features`` (B, D) of any float type, not normalised, and ``target`` (B,)."""
-        self._waiting.append((features.detach(), target))
-        if len(self._waiting) == CHUNK:
-            self._add_waiting()
-
-    @property
-    def sums(self) -> Tensor | None:
-        """``[S_c, Q_c, n_c]`` of every class, (C, D + 2)."""
-        if self._waiting:
-            self._add_waiting()
-        return self._sums
+        self.sums: Tensor | None = None
 
     @torch.no_grad()
-    def _add_waiting(self) -> None:
-        features, target = (torch.cat(part) for part in zip(*self._waiting, strict=True))
-        self._waiting = []
+    def add(self, features: Tensor, target: Tensor) -> None:
+        """Add a batch: pooled ``features`` (B, D) of any float type, not normalised, and ``target`` (B,)."""
         dtype = torch.float32 if features.device.type == "mps" else torch.float64
         unit = normalize(features.to(dtype), dim=1)
         rows = torch.cat([unit, unit.square().sum(1, keepdim=True), torch.ones_like(unit[:, :1])], dim=1)
-        if self._sums is None:
-            self._sums = rows.new_zeros(self.num_classes, rows.shape[1])
-        self._sums.index_add_(0, target, rows)
+        if self.sums is None:
+            self.sums = rows.new_zeros(self.num_classes, rows.shape[1])
+        self.sums.index_add_(0, target, rows)
 
     def reset(self) -> None:
         """Forget every image."""
-        self._sums, self._waiting = None, []
+        self.sums = None
 
     def distances(self) -> Distances:
         """Return the distances of all images added so far; waits for the device, so once an epoch."""

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mdistiller_icc.losses.arrays import Array, alike
 from mdistiller_icc.losses.gather import gather_rows
 
 POLICIES = ("clear", "slide")
 
 
 class Met(NamedTuple):
-    """What the anchors of a batch met in their class's queue, one row an anchor."""
+    """What every sample of a batch met in its class's queue."""
 
-    rows: Array
-    """Which samples of the batch they are, ``(A,)``; of tensors all of them, most without a valid negative."""
-    negatives: Array
-    """The queue each of them met, oldest first, ``(A, n, D)``."""
-    valid: Array
-    """Which of these may serve as negatives, bool ``(A, n)``: entries of other images, and only for anchors."""
+    negatives: Tensor
+    """The queue's features, oldest first, ``(B, n, D)``."""
+    valid: Tensor
+    """Which of them may serve as negatives, bool ``(B, n)``: entries of other images, and only for anchors."""
 
 
 class ClassQueues(nn.Module):
     """One queue of detached features per class, in memory ``C·n·D`` whatever the size of the data set.
 
-    Samples arrive in the order of the batch, one by one; only those that pass the gate do. NumPy arrays are treated
-    just so; what would come of it is worked out in one go from tensors.
+    Samples that pass the gate arrive one by one, in the order of the batch; what comes of it is worked out at once.
 
     - ``clear``: a sample that meets a full queue is an anchor and empties it; the others join. So about
       ``1/(n+1)`` of the arrivals are anchors. ("Loss when the queue is large enough, then cleared",
@@ -65,106 +60,52 @@ class ClassQueues(nn.Module):
         self.register_buffer("count", torch.zeros(num_classes, dtype=torch.long))
 
     @torch.no_grad()
-    def meet(self, features: Array, target: Array, index: Array, passed: Array) -> Met:
+    def meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
         """Let a batch pass by the queues: say what each sample met, and leave the queues as they are then.
 
         Args:
-            features: unit features, ``(B, D)``; all four are tensors, or NumPy arrays where the queues are on a CPU.
+            features: f, ``(B, D)``.
             target: classes, ``(B,)``.
             index: each image's number in the training set, ``(B,)``.
             passed: which samples passed the gate, bool ``(B,)``.
         """
-        if self.gather:
-            rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-            own = [torch.as_tensor(array) for array in (features, target, index, passed)]
-            all_ranks = gather_rows(*own[:3], own[3].long(), torch.full_like(own[1], rank))
-            features, target, index, passed, ranks = (alike(tensor.detach(), features) for tensor in all_ranks)
-            met = self._meet(features, target, index, passed != 0)
-            ours = ranks[met.rows] == rank
-            return Met(met.rows[ours] - (ranks < rank).sum(), met.negatives[ours], met.valid[ours])
-        return self._meet(features, target, index, passed)
+        if not (self.gather and dist.is_available() and dist.is_initialized()):
+            return self._meet(features, target, index, passed)
+        rank = torch.full_like(index, dist.get_rank())
+        features, target, index, arrived, ranks = gather_rows(features, target, index, passed.long(), rank)
+        met = self._meet(features, target, index, arrived.bool())
+        own = ranks == dist.get_rank()
+        return Met(met.negatives[own], met.valid[own])
 
-    def _meet(self, features: Array, target: Array, index: Array, passed: Array) -> Met:
-        if isinstance(features, Tensor):
-            return self._meet_at_once(features.detach().to(self.features.dtype), target, index, passed)
-        return self._meet_in_turn(features, target, index, passed)
-
-    def _meet_in_turn(self, features: np.ndarray, target: np.ndarray, index: np.ndarray, passed: np.ndarray) -> Met:
-        queues, owners, count = self.features.numpy(), self.index.numpy(), self.count.numpy()
-        arrivals = passed.nonzero()[0]
-        rows: list[int] = []
-        negatives: list[np.ndarray] = []
-        met_owners: list[np.ndarray] = []
-        samples = zip(arrivals.tolist(), target[arrivals].tolist(), index[arrivals].tolist(), strict=True)
-        for row, label, image in samples:
-            queue, owner, queued = queues[label], owners[label], count.item(label)
-            full = queued == self.size
-            if full or (self.policy == "slide" and queued):
-                rows.append(row)
-                negatives.append(queue.copy())
-                met_owners.append(owner.copy())
-            if full and self.policy == "clear":
-                queue[:], owner[:], count[label] = 0.0, -1, 0
-                continue
-            if full:
-                queue[:-1], owner[:-1], queued = queue[1:], owner[1:], queued - 1
-            queue[queued], owner[queued], count[label] = features[row], image, queued + 1
-        anchors = np.array(rows, dtype=np.int64)
-        shape = len(rows), *queues.shape[1:]
-        met_owner = np.array(met_owners, dtype=np.int64).reshape(shape[:2])
-        valid = (met_owner >= 0) & (met_owner != index[anchors][:, None])
-        return Met(anchors, np.array(negatives, dtype=queues.dtype).reshape(shape), valid)
-
-    def _meet_at_once(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
+    def _meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
+        features = features.to(self.features.dtype)
         batch = torch.arange(len(target), device=target.device)
-        if not len(batch):
-            return Met(batch, features.new_zeros(0, *self.features.shape[1:]), passed[:, None].expand(0, self.size))
-        # The arrivals of a class, in batch order, are `order[first], order[first + 1], …, order[last - 1]`.
+        # The arrivals of a class, in batch order, are order[first], order[first + 1], …, order[last - 1].
         key, order = torch.where(passed, target, len(self.count)).sort(stable=True)
-        first = torch.searchsorted(key, target)
-        last = torch.searchsorted(key, target, right=True)
-        rank = torch.empty_like(order).scatter_(0, order, batch) - first
-
-        # How many of its class came before each sample, counted from the oldest entry of the queue.
+        first, last = torch.searchsorted(key, target), torch.searchsorted(key, target, right=True)
+        # How many of its class came before a sample, and how many have come in the end, the queue's own included.
         queued = self.count[target]
-        place = queued + rank
-        anchor = passed & (place % (self.size + 1) == self.size if self.policy == "clear" else place > 0)
+        before = queued + torch.empty_like(order).scatter_(0, order, batch) - first
+        after = queued + last - first
 
-        # What each sample met, and what its class's queue holds in the end.
-        final = queued + last - first
-        entries, owner, filled = self._contents(
-            target.repeat(2), torch.cat([place, final]), first.repeat(2), features, index, order
-        )
-        (negatives, entries), (met_owner, owner), (met_filled, filled) = (
-            part.chunk(2) for part in (entries, owner, filled)
-        )
-        valid = met_filled & anchor[:, None] & (met_owner != index[:, None])
+        def content(arrived: Tensor) -> tuple[Tensor, Tensor]:
+            """The queues once so many of their class have come: features and image indices, -1 where nothing is."""
+            if self.policy == "clear":
+                oldest = arrived - arrived % (self.size + 1)  # every (n+1)-th is an anchor and empties the queue
+            else:
+                oldest = (arrived - self.size).clamp(min=0)
+            place = oldest[:, None] + torch.arange(self.size, device=target.device)
+            new = place >= queued[:, None]
+            row = order[(first[:, None] + place - queued[:, None]).clamp(0, max(len(order) - 1, 0))]
+            slot = target[:, None], place.clamp(max=self.size - 1)
+            empty = place >= arrived[:, None]
+            held = torch.where(new[..., None], features[row], self.features[slot]).masked_fill(empty[..., None], 0.0)
+            return held, torch.where(new, index[row], self.index[slot]).masked_fill(empty, -1)
 
-        # Samples of one class write the same. Nothing is left of what is not in the queue.
-        self.features[target] = entries.masked_fill(~filled[..., None], 0.0)
-        self.index[target] = owner.masked_fill(~filled, -1)
-        self.count[target] = filled.sum(1)
-        return Met(batch, negatives, valid)
-
-    def _contents(
-        self, target: Tensor, place: Tensor, first: Tensor, features: Tensor, index: Tensor, order: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The queue of each class in ``target`` once ``place`` samples have arrived, the batch's from ``first`` on.
-
-        Returns the features and image indices of its slots, oldest first, and which of the slots are filled.
-        """
-        slot = torch.arange(self.size, device=target.device)
-        if self.policy == "clear":
-            oldest = place - place % (self.size + 1)  # every (n+1)-th arrival is an anchor and empties the queue
-        else:
-            oldest = (place - self.size).clamp(min=0)
-        sequence = oldest[:, None] + slot
-        filled = sequence < place[:, None]
-        arrived = sequence - self.count[target][:, None]
-        from_queue = arrived < 0
-        row = order[(first[:, None] + arrived).clamp(0, len(order) - 1)]
-        queue_slot = target[:, None] * self.size + sequence.clamp(max=self.size - 1)
-        in_queue = self.features.flatten(0, 1)[queue_slot]
-        entries = torch.where(from_queue[..., None], in_queue, features[row])
-        owner = torch.where(from_queue, self.index.flatten()[queue_slot], index[row])
-        return entries, owner, filled
+        negatives, owner = content(before)
+        anchor = passed & (before % (self.size + 1) == self.size) if self.policy == "clear" else passed
+        valid = anchor[:, None] & (owner >= 0) & (owner != index[:, None])
+        # Samples of one class write the same.
+        self.features[target], self.index[target] = content(after)
+        self.count[target] = (self.index[target] >= 0).sum(1)
+        return Met(negatives, valid)

@@ -14,14 +14,17 @@ EROSION_POINTS = 10.0
 # A gradient of L_Intra this large beside cross-entropy's is no longer a regulariser's.
 LARGE_SHARE = 0.5
 QUEUE_GIBIBYTES = 1.0
+# Features this many times as long as in the first epoch are no longer those of a network that learns to classify.
+RUNAWAY = 10.0
 
 
 class Signatures:
-    """Recognises the four failure signatures of ICC in the figures of the epochs.
+    """Recognises the failure signatures of ICC in the figures of the epochs.
 
     (1) mode collapse, (2) convergence stall, (3) inter-class erosion, (4) queues too large for their use: named
-    by a report on the paper [C]; how each is measured here is our reading [R]. Each is told once, when it begins,
-    and again if it comes back; training goes on.
+    by a report on the paper [C]; (5) runaway features: ours [R], as dot products of features have no bound. How each
+    is measured here is our reading [R]. Each is told once, when it begins, and again if it comes back; training
+    goes on.
 
     Args:
         num_classes: C, for the loss of pure guessing, log C.
@@ -39,7 +42,7 @@ class Signatures:
 
         Args:
             figures: ``epoch``, ``loss_ce``, ``train_top1`` in percent, and ICC's ``icc/intra``, ``icc/inter``,
-                ``icc/passed``, ``icc/gradient_share``, ``icc/weight``.
+                ``icc/passed``, ``icc/gradient_share``, ``icc/weight``, ``icc/feature_norm``.
         """
         self.history.append(figures)
         told = []
@@ -48,6 +51,7 @@ class Signatures:
             ("stall", self._stall()),
             ("erosion", self._erosion()),
             ("queues", self._queues()),
+            ("runaway", self._runaway()),
         ):
             if what is None:
                 self.since.pop(name, None)
@@ -87,8 +91,8 @@ class Signatures:
         if share is None or share < LARGE_SHARE or best - now < EROSION_POINTS:
             return None
         return (
-            f"inter-class erosion: training accuracy fell from {best:.1f} to {now:.1f} % while the gradient of "
-            f"L_Intra is {share:.1f} times cross-entropy's; try a smaller ICC.WEIGHT or ICC.WEIGHT_MODE gradnorm"
+            f"inter-class erosion: training accuracy fell from {best:.1f} to {now:.1f} % while an anchor's pull is "
+            f"{share:.1f} times cross-entropy's; try a smaller ICC.WEIGHT or ICC.WEIGHT_MODE gradnorm"
         )
 
     def _queues(self) -> str | None:
@@ -96,3 +100,12 @@ class Signatures:
         if size <= QUEUE_GIBIBYTES:
             return None
         return f"the class queues take {size:.1f} GiB; try a smaller ICC.QUEUE.SIZE"
+
+    def _runaway(self) -> str | None:
+        lengths = [epoch["icc/feature_norm"] for epoch in self.history if epoch.get("icc/feature_norm")]
+        if not lengths or lengths[-1] <= RUNAWAY * lengths[0]:
+            return None
+        return (
+            f"runaway features: their length is {lengths[-1]:.0f} and was {lengths[0]:.1f} in the first epoch; "
+            "try a smaller ICC.WEIGHT, a larger ICC.MARGIN, ICC.WEIGHT_MODE gradnorm or ICC.SIMILARITY cosine"
+        )

@@ -5,8 +5,42 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mdistiller_icc.losses.arrays import Array, alike, library, positions, softmax
 from mdistiller_icc.losses.precision import widened
+
+MOMENTUM = 0.99
+"""Of the running averages of `GradNormWeight`."""
+MAXIMUM = 1.0
+"""The largest λ that `GradNormWeight` chooses."""
+
+
+@torch.no_grad()
+def cross_entropy_pull(logits: Tensor, target: Tensor, classifier: Tensor | None) -> Tensor:
+    """How strongly cross-entropy pulls at the feature z of one sample: the batch's mean of ``‖∂ℓ_CE/∂z‖``.
+
+    Under a linear classifier it is ``‖(p − y) W‖``.
+
+    Args:
+        logits: ``(B, C)``.
+        target: ``(B,)``.
+        classifier: W, ``(C, D)``; None where z is the logits themselves.
+    """
+    gradient = widened(logits).softmax(1)
+    gradient.scatter_add_(1, target.unsqueeze(1), gradient.new_full((len(target), 1), -1.0))
+    return (gradient if classifier is None else gradient @ widened(classifier)).norm(dim=1).mean()
+
+
+def intra_class_pull(each: Tensor, feature: Tensor, anchors: Tensor) -> Tensor:
+    """How strongly the L_Intra of one anchor pulls at the features: the anchors' mean of ``‖∂L_Intra(x)/∂z‖``.
+
+    Per anchor, so that it says the same whether a step has few anchors or many. 0 for a step without any.
+
+    Args:
+        each: L_Intra of every anchor, ``(A,)``, with its graph, which is kept.
+        feature: z, ``(B + V, D)``.
+        anchors: how many of the A have a negative, scalar.
+    """
+    (gradient,) = torch.autograd.grad(each.sum(), feature, retain_graph=True)
+    return widened(gradient).norm(dim=1).sum() / anchors.clamp(min=1)
 
 
 class FixedWeight(nn.Module):
@@ -16,64 +50,35 @@ class FixedWeight(nn.Module):
         super().__init__()
         self.register_buffer("value", torch.tensor(float(weight)), persistent=False)
 
-    def forward(self) -> Tensor:
+    def forward(self, pulls: Tensor | None) -> Tensor:
         return self.value
 
 
-def cross_entropy_gradient(logits: Array, target: Array, classifier: Array | None) -> Array:
-    """``∂L_CE/∂z`` of the mean cross-entropy at the feature z under a linear classifier, in closed form.
-
-    ``(p − y) W / B``. Nothing is walked back through the network, so it may be compiled.
-
-    Args:
-        logits: ``(B, C)``.
-        target: ``(B,)``.
-        classifier: W, ``(C, D)``; None for the gradient at the logits themselves.
-
-    Returns:
-        ``(B, D)``, or ``(B, C)``; float32 at least.
-    """
-    gradient = softmax(logits)
-    gradient[positions(logits), target] -= 1.0
-    gradient = gradient / len(logits)
-    return gradient if classifier is None else gradient @ classifier
-
-
-@torch.compiler.disable
-def gradient_norm(loss: Tensor, feature: Tensor) -> Tensor:
-    """The norm of ``∂loss/∂z`` over the batch of features z; 0 if z has no part in the loss."""
-    (gradient,) = torch.autograd.grad(loss, feature, retain_graph=True, allow_unused=True)
-    return widened(feature.detach()).new_zeros(()) if gradient is None else widened(gradient).norm()
-
-
 class GradNormWeight(nn.Module):
-    """λ such that ``‖∂(λ·L_Intra)/∂z‖ = share · ‖∂L_CE/∂z‖`` at the pooled feature z, on running averages.
+    """λ such that an anchor's ``‖λ ∂L_Intra(x)/∂z‖`` is ``share`` times a sample's ``‖∂ℓ_CE/∂z‖``, on running averages.
 
     Our answer [R] to the limitation the paper names, that λ must be tuned per data set. Steps without an anchor
     leave the averages as they are. Nothing is read back from the device.
 
     Args:
-        share: the wanted ratio of the two gradients' norms, ``ICC.GRADNORM.SHARE``.
-        momentum: of the running averages, ``ICC.GRADNORM.MOMENTUM``.
-        maximum: λ never exceeds it, ``ICC.GRADNORM.MAX``.
+        share: the wanted ratio of the two pulls, ``ICC.GRADNORM.SHARE``.
     """
 
-    norms: Tensor
+    pulls: Tensor
     value: Tensor
 
-    def __init__(self, share: float, momentum: float, maximum: float) -> None:
+    def __init__(self, share: float) -> None:
         super().__init__()
-        self.share, self.momentum, self.maximum = share, momentum, maximum
-        self.register_buffer("norms", torch.zeros(2))
+        self.share = share
+        self.register_buffer("pulls", torch.zeros(2))
         self.register_buffer("value", torch.zeros(()))
 
-    def forward(self, norms: Array) -> Array:
-        """λ for this step, given the norms of the gradients of L_CE and L_Intra, ``(2,)``."""
-        xp, kept, value = library(norms), alike(self.norms, norms), alike(self.value, norms)
-        blended = xp.where(kept > 0, self.momentum * kept + (1 - self.momentum) * norms, norms)
-        kept[:] = xp.where((norms > 0).all(), blended, kept)
-        ce, intra = kept
-        weight = (self.share * ce / intra.clip(min=torch.finfo(self.norms.dtype).tiny)).clip(max=self.maximum)
-        weight = xp.where(intra > 0, weight, xp.zeros_like(weight))
-        value[...] = weight
-        return weight
+    def forward(self, pulls: Tensor | None) -> Tensor:
+        """λ for this step, given how strongly L_CE and L_Intra pull, ``(2,)``."""
+        assert pulls is not None
+        blended = torch.where(self.pulls > 0, MOMENTUM * self.pulls + (1 - MOMENTUM) * pulls, pulls)
+        self.pulls.copy_(torch.where((pulls > 0).all(), blended, self.pulls))
+        of_ce, of_intra = self.pulls
+        weight = (self.share * of_ce / of_intra.clamp(min=torch.finfo(of_intra.dtype).tiny)).clamp(max=MAXIMUM)
+        self.value.copy_(torch.where(of_intra > 0, weight, 0.0))
+        return self.value.clone()

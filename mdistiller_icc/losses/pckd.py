@@ -21,7 +21,7 @@ def previewed_kd_loss(logits_student: Tensor, logits_teacher: Tensor, weight: Te
     Args:
         logits_student: (B, C) of the un-rotated images, carries the gradient.
         logits_teacher: (B, C), taken as constant.
-        weight: preview weight v, (B,).
+        weight: preview weight v, (B,); carries its gradient, as in the authors' released code [A].
         temperature: T; ``PCKD.TEMPERATURE``.
 
     Returns:
@@ -65,7 +65,8 @@ def center_alignment_loss(center_student: Tensor, center_teacher: Tensor) -> Ten
 
 @full_precision
 def category_contrastive_loss(
-    relation: Tensor,
+    own: Tensor,
+    others: Tensor,
     target: Tensor,
     weight: Tensor,
     temperature: float = 4.0,
@@ -73,24 +74,30 @@ def category_contrastive_loss(
 ) -> Tensor:
     """``mean(v · L_CC)``: supervised contrast of relation vectors, every other one of the class a positive.
 
-    ``ℓ_i = −(τ/τ₀) · mean_{j ∈ P(i)} log [exp(r_i·r_j/τ) / Σ_{k≠i} exp(r_i·r_k/τ)]`` on plain dot
-    products; r holds ``u = W_s·norm(E_s z^s)`` and ``v = W_t·norm(E_t z^s)`` of every view.
+    Each view has two, ``u = W_s·norm(E_s z^s)`` and ``v = W_t·norm(E_t z^s)``, and all 2N are contrasted together
+    on plain dot products:
+
+        ℓ(r_i) = −(τ/τ₀) · mean_{j ∈ P(i)} log [exp(r_i·r_j/τ) / Σ_{k≠i} exp(r_i·r_k/τ)]
+
+    A view's ``L_CC`` is ``ℓ(u) + ℓ(v)``, the sum, as the authors' released code computes it [A]. Their 1e-7
+    inside the logarithm, a guard against rounding, is left out.
 
     Args:
-        relation: r, (N, C), carries the gradient.
+        own: u of every view, (N, C), carries the gradient.
+        others: v of every view, (N, C), carries the gradient.
         target: (N,) class numbers.
-        weight: preview weight of each vector's image, (N,).
+        weight: preview weight of each view's image, (N,), taken as constant.
         temperature: τ; ``PCKD.CONTRAST.TEMPERATURE``.
         base_temperature: τ₀; ``PCKD.CONTRAST.BASE_TEMPERATURE``.
 
     Returns:
-        Scalar; a vector without a positive adds exactly 0.
+        Scalar, averaged over the N views.
     """
+    relation, label = torch.cat([own, others]), target.repeat(2)
     itself = torch.eye(len(relation), dtype=torch.bool, device=relation.device)
-    positive = (target.unsqueeze(1) == target.unsqueeze(0)) & ~itself
+    positive = (label.unsqueeze(1) == label.unsqueeze(0)) & ~itself  # at least the view's other vector
     similarity = relation @ relation.T / temperature
-    # The lowest finite number, not −inf, keeps the share of a lone vector, which has no rivals, finite.
-    rivals = similarity.masked_fill(itself, torch.finfo(similarity.dtype).min)
-    log_share = similarity - rivals.logsumexp(1, keepdim=True)
-    score = torch.where(positive, log_share, 0).sum(1) / positive.sum(1).clamp(min=1)
-    return -(temperature / base_temperature) * (weight * score).mean()
+    log_share = similarity - similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
+    each = -(temperature / base_temperature) * (positive * log_share).sum(1) / positive.sum(1)
+    loss_own, loss_others = each.chunk(2)
+    return (weight.detach() * (loss_own + loss_others)).mean()

@@ -29,7 +29,7 @@ def full_precision(loss: Callable[P, R]) -> Callable[P, R]:
     """Make ``loss`` compute in float32 (or float64, if given that) even inside an autocast region.
 
     Autocast would run a loss's matrix products in half precision whatever the type of its inputs, so
-    casting the inputs alone is not enough. Given NumPy arrays, which know neither, it is called as it is.
+    casting the inputs alone is not enough.
     """
 
     @functools.wraps(loss)

@@ -14,12 +14,16 @@ from typing import Any
 from mdistiller_icc.command_line import split_overrides
 from mdistiller_icc.config import pairs
 
-FIGURES = ("top1", "intra", "inter", "ratio", "L_Intra", "L_Inter", "L_Intra/L_Inter", "λ in force", "gate")
+FIGURES = (
+    "top1", "intra", "inter", "ratio", "L_Intra", "L_Inter", "L_Intra/L_Inter", "λ in force", "gate", "share", "‖z‖",
+)  # fmt: skip
+"""Of a trained teacher; the last four are of its last epoch: λ, the shares of samples past the gate and of an anchor's
+pull in cross-entropy's, and the features' mean length."""
 FITTED = {"ratio": "intra/inter distance", "L_Intra/L_Inter": "L_Intra / L_Inter"}
 """The figures that are set against the theory's a/λ + b, as a picture names them."""
 
 CROSS_ENTROPY, CONTRASTIVE = "cross-entropy", "contrastive (theory)"
-OBJECTIVES: dict[str, list[str]] = {CROSS_ENTROPY: [], CONTRASTIVE: ["ICC.THEORY", "True"]}
+OBJECTIVES: dict[str, list[str]] = {CROSS_ENTROPY: [], CONTRASTIVE: ["DISTILLER.TYPE", "ICC_THEORY"]}
 """What a teacher is trained by, and the overrides that say so."""
 
 Row = dict[str, Any]
@@ -50,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs(options)
     values, seeds = list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
     objectives = [CROSS_ENTROPY, *([CONTRASTIVE] if given.theory else [])]
-    from mdistiller_icc.run import check, configure  # after parsing: importing torch takes a second, --help must not
+    from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
+    from mdistiller_icc.run import check, configure
+    from mdistiller_icc.studies.theory import TheoryICC
 
+    register().host.distiller_dict["ICC_THEORY"] = TheoryICC
     for objective in objectives:  # before the first of them is trained
         for value in values:
             check(configure(given.cfg, [*options, *OBJECTIVES[objective], *_setting(given.key, value)]))
@@ -115,7 +122,8 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
         "top1": record["top1"]["last"], "intra": distances.intra, "inter": distances.inter, "ratio": distances.ratio,
         "L_Intra": losses.intra, "L_Inter": losses.inter,
         "L_Intra/L_Inter": losses.intra / losses.inter if losses.intra and losses.inter else None,
-        "λ in force": last.get("icc/weight"), "gate": last.get("icc/passed"), "run": folder.name,
+        "λ in force": last.get("icc/weight"), "gate": last.get("icc/passed"),
+        "share": last.get("icc/gradient_share"), "‖z‖": last.get("icc/feature_norm"), "run": folder.name,
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from mdistiller_icc.errors import UserError
 WRAPPERS = ("model", "state_dict")
 PREFIXES = ("module.", "student.")
 _SCALAR = np.float64().__reduce__()[0]
-NUMPY_SCALARS = [
+NUMPY_SCALARS: list[Any] = [
     _SCALAR,
     (_SCALAR, "numpy.core.multiarray.scalar"),  # what numpy 1 called it
     np.dtype,

@@ -49,13 +49,18 @@ def architecture(models: dict[str, Any], name: str, key: str, dataset: str) -> s
     return parsed.architecture if parsed else name
 
 
+def loads_itself(entry: Any) -> bool:
+    """Whether a registry's entry is ``factory(pretrained=bool)``; else it is ``(factory, checkpoint path or None)``."""
+    return not isinstance(entry, tuple)
+
+
 def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
     """The untrained network called ``name`` in a host's model dictionary.
 
     Args:
-        cfg: reads ``DATASET.TYPE`` and ``COMPAT.UPSTREAM``.
+        cfg: reads ``COMPAT.UPSTREAM``.
     """
-    if cfg.DATASET.TYPE == "imagenet":
+    if loads_itself(models[name]):
         return upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
     return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
 
@@ -73,8 +78,7 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
             checkpoint is not one of this network and these classes.
     """
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
-    arch = architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset)
-    kind, file = find(models, cfg)
+    arch, kind, file = find(models, cfg)
     if file is None:
         return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "", dataset)
     model = build(models, arch, cfg, len(classes))
@@ -93,8 +97,8 @@ def _meta(content: Any) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
-    """The kind of teacher that ``cfg`` names, and its checkpoint: None if it is ImageNet's of torchvision.
+def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, str, Path | None]:
+    """The teacher that ``cfg`` names: architecture, kind, and checkpoint: None if it comes with the factory.
 
     Raises:
         UserError: there is no such network, or no checkpoint of it.
@@ -103,12 +107,12 @@ def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, Path | None]:
     arch = architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset)
     stored = store.parse(node.TEACHER)
     if node.TEACHER_CKPT:
-        return "file", Path(node.TEACHER_CKPT)
+        return arch, "file", Path(node.TEACHER_CKPT)
     if stored:
-        return stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
-    if dataset == "imagenet":
-        return "pretrained", None
-    return "pretrained", _hosts_own(models, arch, dataset)
+        return arch, stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
+    if loads_itself(models[arch]):
+        return arch, "pretrained", None
+    return arch, "pretrained", _hosts_own(models, arch, dataset)
 
 
 def _in_store(dataset: str, teacher: store.TeacherName, seed: int | None) -> Path:

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
-from mdistiller_icc.distillers import distiller_dict
+from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.methods import distiller_dict
 from mdistiller_icc.distillers.pckd import rotated
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.bickd import class_contrastive_loss, sample_contrastive_loss
@@ -245,7 +245,7 @@ def test_pckd_terms(digits: tuple[Tensor, Tensor], trained_teacher: nn.Module) -
     share = logit.log_softmax(1)
     alike = (y[:, None] == y[None, :]).fill_diagonal_(False)
     per_vector = torch.stack([share[i][alike[i]].mean() for i in range(len(r))])
-    torch.testing.assert_close(loss_cc, -(4 / 0.07) * (w * per_vector).mean())
+    torch.testing.assert_close(loss_cc, -(4 / 0.07) * (w * per_vector).sum() / 32)  # the views, not the vectors
 
 
 def test_pckd_leaves_center_alignment_out_where_shapes_differ() -> None:
@@ -273,3 +273,26 @@ def test_user_mistakes_are_told_in_one_line() -> None:
         build("PCKD", student, small_pair(num_classes=100)[1])
     with pytest.raises(UserError, match="ICCKD.ALPHA"):
         build("ICCKD", student, teacher, ALPHA=1.5)
+
+
+@pytest.mark.parametrize(("temperature", "alpha"), [(4.0, 0.1), (1.0, 0.5)], ids=["CIFAR-100's", "ImageNet's"])
+def test_from_one_teacher_icckds_gradient_is_kds(
+    digits: tuple[Tensor, Tensor], trained_teacher: nn.Module, temperature: float, alpha: float
+) -> None:
+    from mdistiller_icc.builtin.distillers import distiller_dict as builtin
+
+    student = small_pair()[0].double()
+    teacher = copy.deepcopy(trained_teacher).double()
+    node = builtin["KD"].defaults()
+    node.merge_from_list(["TEMPERATURE", temperature, "LOSS.CE_WEIGHT", alpha, "LOSS.KD_WEIGHT", 1 - alpha])
+    methods = {
+        "KD": builtin["KD"](student, teacher, CfgNode({"KD": node})),
+        "ICCKD": build("ICCKD", student, teacher, TEMPERATURE=temperature, ALPHA=alpha),
+    }
+    loss, gradient = {}, {}
+    for name, model in methods.items():
+        _logits, losses = model.eval().forward_train(image=digits[0].double(), target=digits[1], epoch=1)
+        loss[name] = sum(losses.values())
+        gradient[name] = torch.autograd.grad(loss[name], list(student.parameters()))
+    assert loss["ICCKD"] > loss["KD"], "by the teacher's entropy"
+    torch.testing.assert_close(gradient["ICCKD"], gradient["KD"])

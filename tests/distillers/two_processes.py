@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
-from mdistiller_icc.distillers import distiller_dict
+from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.methods import distiller_dict
 from mdistiller_icc.losses.ckd import ckd_loss
 from mdistiller_icc.losses.gather import gather_rows
 

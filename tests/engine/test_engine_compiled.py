@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 
 import pytest
@@ -14,6 +15,7 @@ from torch._dynamo.backends.common import aot_autograd
 from mdistiller_icc import data
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.engine.trainer import BATCH, Trainer, seed_everything
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
 
@@ -37,19 +39,22 @@ def train(command, tmp_path, name, *options, **env):
     return done.stdout + done.stderr, metrics(tmp_path, name)
 
 
-def test_where_nothing_can_be_compiled_one_line_says_so_and_training_is_the_same(command, tmp_path):
-    _, eager = train(command, tmp_path, "eager")
-    told, fallen_back = train(command, tmp_path, "fallback", "SOLVER.COMPILE", "True", CXX="/nonexistent")
-    assert told.count("SOLVER.COMPILE: goes on without") == 1
-    assert [epoch["train_loss"] for epoch in fallen_back] == [epoch["train_loss"] for epoch in eager]
+def test_where_nothing_can_be_compiled_one_line_says_what_to_do(command, tmp_path):
+    done = command(
+        "tools/train_teacher.py", *RUN, "EXPERIMENT.NAME", "compiled", "SOLVER.COMPILE", "True",
+        env={"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled"), "CXX": "/nonexistent"},
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert told.startswith("error: a compiled step failed (") and told.endswith("); train with SOLVER.COMPILE False")
+    assert not list(tmp_path.glob("teachers/**/*.pth"))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_training_differs_by_rounding(command, tmp_path):
     _, eager = train(command, tmp_path, "eager")
-    told, compiled = train(command, tmp_path, "compiled", "SOLVER.COMPILE", "True")
-    assert "goes on without" not in told
+    _, compiled = train(command, tmp_path, "compiled", "SOLVER.COMPILE", "True")
     assert [epoch["lr"] for epoch in compiled] == [epoch["lr"] for epoch in eager] and eager[0]["lr"] > eager[1]["lr"]
     for one, other in zip(compiled, eager, strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=0.02)
@@ -59,7 +64,7 @@ def test_what_is_compiled_is_the_folded_teacher():
     from torch._dynamo.testing import CompileCounterWithBackend
 
     from mdistiller_icc.builtin.models import cifar_model_dict
-    from mdistiller_icc.distiller import Distiller
+    from mdistiller_icc.distillers.base import Distiller
     from mdistiller_icc.engine.compiled import Compiled
 
     class Logits(Distiller):
@@ -69,7 +74,7 @@ def test_what_is_compiled_is_the_folded_teacher():
     torch.manual_seed(0)
     method = Logits(*(cifar_model_dict["resnet8"][0](num_classes=10) for _ in range(2))).train()
     backend = CompileCounterWithBackend("aot_eager")
-    compiled = Compiled(method, torch.device("cpu"))
+    compiled = Compiled(method, method, torch.device("cpu"))
     compiled._compiled = torch.compile(method, backend=backend)
     image = torch.randn(2, 3, 32, 32)
     expected = method(image=image)
@@ -121,31 +126,36 @@ def failing(part, after):
 
 @pytest.mark.parametrize("part", ["forward", "backward"])
 @pytest.mark.parametrize("after", [0, 2])
-def test_a_step_that_fails_when_it_runs_is_taken_again_as_it_is(part, after):
-    eager, batches = trainer()
-    expected = [eager.step(batch, 1)[1]["loss_ce"].item() for batch in batches]
+def test_a_step_that_fails_when_it_runs_is_told_and_not_taken_again(part, after):
     compiled, batches = trainer("SOLVER.COMPILE", "True")
     compiled.training_pass._compiled = torch.compile(compiled.distiller, backend=failing(part, after))
-    losses = [compiled.step(batch, 1)[1]["loss_ce"].item() for batch in batches]
-    assert losses == pytest.approx(expected, rel=1e-4)
-    assert compiled.progress.lines == [f"SOLVER.COMPILE: goes on without (RuntimeError: no {part} here)"]
+    for batch in batches[:after]:
+        compiled.step(batch, 1)
+    steps = compiled.distiller.student.bn1.num_batches_tracked.item()
+    wanted = re.escape(f"a compiled step failed (RuntimeError: no {part} here); train with SOLVER.COMPILE False")
+    with pytest.raises(UserError, match=f"^{wanted}$") as caught:
+        compiled.step(batches[after], 1)
+    assert "and more lines" in str(caught.value.__cause__)  # for whoever looks for the reason
+    assert steps == after and compiled.distiller.student.bn1.num_batches_tracked.item() <= after + 1
 
 
 def test_an_epoch_that_changes_nothing_more_is_no_new_number_to_compiled_code():
+    from mdistiller_icc.distillers.base import Hooks
     from mdistiller_icc.engine.compiled import Compiled
 
     seen = []
 
-    class Method(torch.nn.Module):
+    class Method(Hooks, torch.nn.Module):
         settled = 3
 
-        def forward(self, epoch):
+        def forward(self, image, epoch):
             seen.append(epoch)
 
-    compiled = Compiled(Method(), torch.device("cpu"))
-    compiled._compiled = compiled.part
+    method = Method()
+    compiled = Compiled(method, method, torch.device("cpu"))
+    compiled._compiled = method
     for epoch in (1, 3, 4, 99):
-        compiled(epoch=epoch)
+        compiled(image=None, epoch=epoch)
     assert seen == [1, 3, 3, 3]
     cfg = configure(None, [*RUN, "DISTILLER.TYPE", "DKD", "DKD.WARMUP", "20", "ICC.WARMUP", "2"])
     host = register(verbose=False).host
@@ -155,26 +165,21 @@ def test_an_epoch_that_changes_nothing_more_is_no_new_number_to_compiled_code():
 
 
 def test_training_goes_through_a_wrapper_and_checkpoints_do_not():
-    class Wrapper(torch.nn.Module):
-        def __init__(self, module):
-            super().__init__()
-            self.module, self.calls = module, 0
-
-        def forward(self, **inputs):
-            self.calls += 1
-            return self.module(**inputs)
-
     plain, batches = trainer()
-    wrapper = Wrapper(plain.distiller)
+    wrapper, calls = torch.nn.DataParallel(plain.distiller), []
+    wrapper.register_forward_hook(lambda *_: calls.append(1))
     made = Trainer("wrapped", wrapper, plain.train_loader, [], plain.cfg, progress=Notes())
     made.step(batches[0], 1)
-    assert wrapper.calls == 1 and made.distiller is plain.distiller
+    assert calls == [1] and made.distiller is plain.distiller
 
 
-def test_an_error_of_the_method_itself_is_raised():
+def test_an_error_of_the_method_itself_is_the_cause():
     compiled, batches = trainer("SOLVER.COMPILE", "True")
-    compiled.training_pass._compiled = compiled.distiller.forward
     compiled.distiller.student.fc = torch.nn.Linear(3, 10)  # does not fit
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    eager, _ = trainer()
+    eager.distiller.student.fc = torch.nn.Linear(3, 10)
+    compiled.training_pass._compiled = compiled.distiller.forward
+    with pytest.raises(UserError, match="shapes cannot be multiplied.*SOLVER.COMPILE False"):
         compiled.step(batches[0], 1)
-    assert not compiled.progress.lines
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        eager.step(batches[0], 1)

@@ -16,7 +16,7 @@ from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.run import configure
+from mdistiller_icc.run import check, configure
 
 
 def solver(**changes):
@@ -48,13 +48,10 @@ def test_unknown_schedule():
 def test_a_record_tells_of_every_setting_that_changes_results():
     train = SimpleNamespace(num_data=3)
     dataset = SimpleNamespace(name="digits", num_classes=2, num_data=3, test=train, augmentation="none")
-    host = SimpleNamespace(name="built-in", version="0")
 
     def told(*options):
-        made = record.begin(
-            configure(None, ["DISTILLER.TYPE", "VID", *options]), name="run", role="student", seed=0, precision="fp32",
-            dataset=dataset, host=host, student="resnet8", teacher=None, device=torch.device("cpu"),
-        )  # fmt: skip
+        cfg = configure(None, ["DISTILLER.TYPE", "VID", "DISTILLER.STUDENT", "resnet8", *options])
+        made = record.begin(check(cfg), dataset, teacher=None)
         return made["protocol"], made["method_config"]
 
     plain = told()

@@ -10,18 +10,23 @@ import torch
 from torch import nn
 
 from mdistiller_icc import data
-from mdistiller_icc.builtin.distillers import KD, Vanilla
+from mdistiller_icc.builtin.distillers import Vanilla
+from mdistiller_icc.builtin.distillers import distiller_dict as builtin_distillers
 from mdistiller_icc.builtin.models import cifar_model_dict
-from mdistiller_icc.data import bundle
+from mdistiller_icc.data import loading
+from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.methods import distiller_dict as plugin_distillers
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.run import configure
+from mdistiller_icc.plugin import register
+from mdistiller_icc.run import check, configure
 
 CPU = torch.device("cpu")
+KNOWN = [*builtin_distillers, *plugin_distillers]
 SMALL = ["DATASET.TYPE", "digits", "DATASET.FRACTION", "0.1", "SOLVER.EPOCHS", "2"]
 
 
@@ -32,19 +37,38 @@ def test_unknown_precisions_and_layouts_name_the_nearest():
         precision.memory_format("alway")
 
 
-def test_auto_layout_spares_networks_that_are_not_ours():
-    own = cifar_model_dict["resnet8"][0], cifar_model_dict["ShuffleV1"][0]
-    assert precision.memory_format("auto", KD, *own) == torch.channels_last
-    foreign = functools.partial(nn.Linear, 3)
-    assert precision.memory_format("auto", KD, own[0], foreign) == torch.contiguous_format
-    assert precision.memory_format("always", KD, foreign) == torch.channels_last
-    assert precision.memory_format("never", KD, *own) == torch.contiguous_format
+def test_auto_layout_spares_networks_and_methods_that_are_not_ours(monkeypatch):
+    host = register(verbose=False).host
+    own = {"DISTILLER.TYPE": "KD", "DISTILLER.STUDENT": "ShuffleV1", "DISTILLER.TEACHER": "resnet20_vanilla"}
+
+    def layout(asked="auto", **changed):
+        given = own | {f"DISTILLER.{key}": name for key, name in changed.items()} | {"SOLVER.CHANNELS_LAST": asked}
+        return check(configure(None, [text for pair in given.items() for text in pair])).layout
+
+    class Theirs(nn.Module):
+        """mdistiller's interface, and nothing of ours."""
+
+        def __init__(self, student, teacher):
+            super().__init__()
+
+    class Own(Distiller):
+        """A user's, who may call view."""
+
+    monkeypatch.setitem(host.cifar_model_dict, "theirs", (functools.partial(nn.Linear, 3), None))
+    monkeypatch.setitem(host.distiller_dict, "THEIRS", Theirs)
+    monkeypatch.setitem(host.distiller_dict, "OWN", Own)
+    assert layout() == layout(TYPE="NONE") == layout(TYPE="ICC") == torch.channels_last
+    assert all(layout(TYPE=name) == torch.channels_last for name in KNOWN)
+    for changed in ({"TEACHER": "theirs"}, {"STUDENT": "theirs"}, {"TYPE": "THEIRS"}, {"TYPE": "OWN"}):
+        assert layout(**changed) == torch.contiguous_format
+        assert layout("always", **changed) == torch.channels_last
+    assert layout("never") == torch.contiguous_format
 
 
 def test_evaluation_batches_grow_on_an_accelerator_alone_and_change_no_accuracy():
-    assert bundle.test_batch(64, 32, "resident", torch.device("cuda")) == 1024
-    assert bundle.test_batch(64, 224, "workers", torch.device("cuda")) == 64
-    assert bundle.test_batch(64, 32, "resident", CPU) == 64
+    assert loading.test_batch(64, 32, "resident", torch.device("cuda")) == 1024
+    assert loading.test_batch(64, 224, "workers", torch.device("cuda")) == 64
+    assert loading.test_batch(64, 32, "resident", CPU) == 64
     torch.manual_seed(0)
     network = cifar_model_dict["resnet8"][0](num_classes=10).eval()
     found = []

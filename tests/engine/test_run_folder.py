@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import pathlib
 import shutil
 
 import pytest
@@ -11,7 +14,7 @@ from filelock import FileLock
 
 from mdistiller_icc.command_line import train
 from mdistiller_icc.engine.progress import Silent
-from mdistiller_icc.engine.run_folder import LONGEST, run_name
+from mdistiller_icc.engine.run_folder import LONGEST, RunFolder, run_name
 from mdistiller_icc.errors import UserError, exit_status
 from mdistiller_icc.run import configure, run
 
@@ -88,21 +91,75 @@ def test_an_overwritten_run_goes_when_its_successor_has_a_checkpoint(made):
         made(overwrite=True, progress=Stopping(1, interrupt))
     assert json.loads((made.folder / "record.json").read_text())["status"] == "interrupted"
     assert len((made.folder / "metrics.jsonl").read_text().splitlines()) == 1
-    assert not (made.folder / ".before").exists() and not (made.folder / "epoch_2").exists()
+    assert not (made.folder / "epoch_2").exists()
+    assert [path.name for path in made.folder.parent.iterdir() if path.is_dir()] == ["run"]
 
 
-@pytest.mark.parametrize("moved", [0, 1, 3, None])
-def test_a_process_killed_while_it_overwrites_gives_the_run_back_to_the_next(made, moved):
-    """Killed after so many files had been moved aside, or while the new run was in its first epoch."""
+MOVES = (
+    (pathlib.Path, "rename"), (pathlib.Path, "mkdir"), (pathlib.Path, "unlink"), (os, "replace"), (os, "rmdir"),
+    (os, "unlink"),
+)  # fmt: skip
+
+
+def killed(do, at):
+    """Do it in a process that is killed before its ``at``-th change of the file system; whether it came to that."""
+    child = os.fork()
+    if child == 0:
+        calls = itertools.count()
+        for place, name in MOVES:
+            real = getattr(place, name)
+            setattr(place, name, lambda *a, _real=real, **k: os._exit(9) if next(calls) == at else _real(*a, **k))
+        do()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_process_killed_between_any_two_moves_of_an_overwrite_loses_nothing(made, succeeds):
+    made()
+    (made.folder / "notes.txt").write_text("somebody's")
+    (made.folder / "figures").mkdir()
+    before, cfg = files(made.folder), configure(None, [*RUN, "EXPERIMENT.NAME", "run", "SOLVER.LR", "0.01"])
+    whole = made.folder.with_name("whole")
+    shutil.copytree(made.folder, whole)
+
+    def overwrite():
+        folder = RunFolder(cfg, "run")
+        with folder.alone():
+            folder.open(resume=False, overwrite=True)
+            folder.append_metrics({"epoch": 1})
+            if succeeds:
+                (folder.path / "latest").write_text("new")
+                folder.settle()
+            else:
+                folder.restore()
+
+    for at in itertools.count():
+        shutil.rmtree(made.folder, ignore_errors=True)
+        shutil.copytree(whole, made.folder)
+        came = killed(overwrite, at)
+        folder = RunFolder(cfg, "run")
+        with folder.alone():
+            assert folder.begun()
+        assert not folder.before.exists()
+        if (made.folder / "latest").read_bytes() == b"new":
+            assert succeeds
+            assert {str(path) for path in files(made.folder)} == {"config.yaml", "latest", "metrics.jsonl", "notes.txt"}
+            assert (made.folder / "notes.txt").read_text() == "somebody's" and (made.folder / "figures").is_dir()
+        else:
+            assert files(made.folder) == before
+        if not came:
+            break
+    assert at > 4
+
+
+def test_a_process_killed_in_its_first_epoch_gives_the_run_back_to_the_next(made):
     made()
     before = files(made.folder)
-    paths = sorted(path for path in made.folder.iterdir() if path.name != ".lock")
-    aside = made.folder / (".before" if moved is None else ".moving")
-    aside.mkdir()
-    for path in paths[:moved]:
-        path.rename(aside / path.name)
-    if moved is None:
-        (made.folder / "config.yaml").write_text("begun: anew")
+    made.folder.rename(made.folder.with_name(".run.before"))
+    made.folder.mkdir()
+    (made.folder / "config.yaml").write_text("begun: anew")
     (made.folder / ".latest.123").write_bytes(b"half")
     with pytest.raises(UserError, match="holds a run already"):
         made()
@@ -112,7 +169,10 @@ def test_a_process_killed_while_it_overwrites_gives_the_run_back_to_the_next(mad
 def test_one_process_at_a_time(made):
     made()
     before = files(made.folder)
-    with FileLock(made.folder / ".lock"), pytest.raises(UserError, match="run: another process is at this run"):
+    with (
+        FileLock(made.folder.with_name(".run.lock")),
+        pytest.raises(UserError, match="run: another process is at this run"),
+    ):
         made(overwrite=True)
     assert files(made.folder) == before
 

@@ -34,8 +34,8 @@ def batch(step: int) -> tuple[torch.Tensor, ...]:
 def fill(policy: str, gather: bool, rows: slice) -> tuple[dict[str, list], list]:
     queues, met = ClassQueues(CLASSES, 4, DIM, policy, gather), []
     for step in range(STEPS):
-        seen = queues.meet(*(tensor[rows].numpy() for tensor in batch(step)))
-        met.append([(seen.rows + (rows.start or 0)).tolist(), (seen.negatives * seen.valid[..., None]).tolist()])
+        seen = queues.meet(*(tensor[rows] for tensor in batch(step)))
+        met.append([seen.valid.tolist(), (seen.negatives * seen.valid[..., None]).tolist()])
     return {name: tensor.tolist() for name, tensor in queues.state_dict().items()}, met
 
 

@@ -1,4 +1,4 @@
-"""The ICC recipe through torch.compile: the same losses, one graph with its network, few batch sizes."""
+"""The ICC recipe through torch.compile: the same losses, the network as one graph that any number of views fits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DIGITS = ["DATASET.TYPE", "digits", "DATASET.FRACTION", "0.2", "DISTILLER.TYPE",
 
 
 def train(options, compiled):
-    """Three short epochs; returns every step's losses, the batch sizes the network saw, the figures and the graphs."""
+    """Three short epochs; returns every step's losses, the numbers of second views, the figures and the graphs."""
     register(verbose=False)
     cfg = configure(None, [*DIGITS, "SOLVER.PRECISION", "fp32", *RECIPE, *options])
     seed_everything(0)
@@ -33,7 +33,7 @@ def train(options, compiled):
         trainer.training_pass = torch.compile(recipe, backend=backend)
     recipe.train()
     losses, views, draw = [], [], recipe.views
-    recipe.views = torch.compiler.disable(lambda index: views.append(len(index)) or draw(index))
+    recipe.views = lambda index: views.append(len(index)) or draw(index)
     for epoch in (1, 2, 3):
         dataset.train.set_epoch(epoch)
         for _, batch in zip(range(STEPS), dataset.train, strict=False):
@@ -48,9 +48,9 @@ def train(options, compiled):
         ["ICC.POSITIVE", "memory"],
         ["ICC.POSITIVE", "memory", "ICC.QUEUE.POLICY", "slide", "ICC.WEIGHT_MODE", "gradnorm"],
         ["ICC.POSITIVE", "twin"],
-        ["ICC.POSITIVE", "twin", "ICC.THEORY", "True"],
+        [],
     ],
-    ids=["memory", "gradnorm", "twin", "theory"],
+    ids=["memory", "gradnorm", "twin", "view"],
 )
 def test_the_losses_are_the_same(options):
     eager, compiled = train(options, compiled=False), train(options, compiled=True)
@@ -62,26 +62,16 @@ def test_the_losses_are_the_same(options):
         assert compiled[2][name] == pytest.approx(eager[2][name], rel=0.02)
 
 
-def test_network_and_losses_are_one_graph():
+def test_the_network_is_one_graph():
     backend = train(["ICC.POSITIVE", "memory"], compiled=True)[3]
     names = [{str(node.target) for node in graph.graph.nodes} for graph in backend.graphs]
-    whole = [calls for calls in names if any("conv2d" in call for call in calls)]
-    assert len(whole) == 2, "the first epoch's, and one for any other"
-    for part in ("cross_entropy", "softmax", "searchsorted", "amax"):
-        assert all(any(part in call for call in calls) for calls in whole), part
+    convolutions = [calls for calls in names if any("conv2d" in call for call in calls)]
+    assert len(convolutions) == 1 and any("linear" in call for call in convolutions[0])
 
 
-def test_second_views_come_in_few_numbers():
-    eager, compiled = train([], compiled=False), train([], compiled=True)
-    assert eager[0][1][1] == pytest.approx(compiled[0][1][1], rel=0.05)
-    assert {count % 4 for count in eager[1]} != {0}, "else nothing is shown"
-    assert {count % 4 for count in compiled[1]} == {0}
-    assert all(more - some in range(4) for some, more in zip(eager[1][:1], compiled[1][:1], strict=True))
-
-
-def test_what_waits_for_second_views_is_handed_to_the_graph_and_not_read_from_the_module():
-    """Of a module's own tensors compiled code believes that they stay where they are, else a graph is captured anew."""
-    backend = train([], compiled=True)[3]
-    inputs = [node.name for graph in backend.graphs for node in graph.graph.nodes if node.op == "placeholder"]
-    assert any("waiting" in name for name in inputs)
-    assert not [name for name in inputs if "modules_positive" in name], "where the module's own are named after it"
+def test_any_number_of_second_views_fits_the_same_code():
+    """Code made anew for every size would soon use up torch's limit, after which it runs eagerly without a word."""
+    _, views, _, backend = train([], compiled=True)
+    assert len(set(views)) > 3, "else nothing is shown"
+    names = [{str(node.target) for node in graph.graph.nodes} for graph in backend.graphs]
+    assert sum(any("conv2d" in call for call in calls) for calls in names) <= 3

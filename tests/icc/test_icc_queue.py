@@ -9,18 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdistiller_icc.icc.queue import ClassQueues, Met
-
-
-class InNumPy(ClassQueues):
-    """Given NumPy arrays; what comes back is made tensors."""
-
-    def meet(self, *tensors):
-        return Met(*map(torch.as_tensor, super().meet(*(tensor.detach().numpy() for tensor in tensors))))
-
-
-# Given tensors, all samples are named, most of them without a valid negative.
-KINDS = (ClassQueues, InNumPy)
+from mdistiller_icc.icc.queue import ClassQueues
 
 
 class Reference:
@@ -56,13 +45,12 @@ def journeys(draw):
     return classes, size, dim, batches, draw(st.sampled_from(["clear", "slide"])), draw(st.integers(0, 10**6))
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=150)
 @given(journeys())
-def test_equals_plain_lists(kind, journey):
+def test_equals_plain_lists(journey):
     classes, size, dim, batches, policy, seed = journey
     source = torch.Generator().manual_seed(seed)
-    queues, reference = kind(classes, size, dim, policy), Reference(classes, size, policy)
+    queues, reference = ClassQueues(classes, size, dim, policy), Reference(classes, size, policy)
     for batch in batches:
         features = torch.randn(batch, dim, generator=source)
         target = torch.randint(classes, (batch,), generator=source)
@@ -70,11 +58,8 @@ def test_equals_plain_lists(kind, journey):
         passed = torch.rand(batch, generator=source) < 0.8
         met = queues.meet(features, target, index, passed)
         expected = reference.meet(features.tolist(), target.tolist(), index.tolist(), passed.tolist())
-        anchors = [row for row, entries in enumerate(expected) if entries is not None]
-        assert met.rows.tolist() == (anchors if kind is InNumPy else list(range(batch)))
-        for row, negatives, valid in zip(met.rows.tolist(), met.negatives, met.valid, strict=True):
-            others = [feature for number, feature in expected[row] or [] if number != index[row]]
-            assert negatives[valid].tolist() == others
+        for entries, negatives, valid, image in zip(expected, met.negatives, met.valid, index.tolist(), strict=True):
+            assert negatives[valid].tolist() == [feature for number, feature in entries or [] if number != image]
         for label, queue in enumerate(reference.queues):
             assert queues.count[label] == len(queue)
             empty = size - len(queue)
@@ -88,55 +73,49 @@ def fill(queues, count, label=0, first=0):
     return queues.meet(features, torch.full((count,), label), index, torch.ones(count, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_clear_empties_the_queue_that_was_used_and_no_other(kind):
-    queues = kind(2, 3, 8, "clear")
+def test_clear_empties_the_queue_that_was_used_and_no_other():
+    queues = ClassQueues(2, 3, 8, "clear")
     fill(queues, 3, label=0)
     fill(queues, 2, label=1)
     met = fill(queues, 1, label=0, first=10)
-    assert met.rows.tolist() == [0] and met.valid.all()
+    assert met.valid.all()
     assert queues.count.tolist() == [0, 2]
     assert queues.features[0].abs().sum() == 0 and queues.index[0].tolist() == [-1, -1, -1]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_slide_is_first_in_first_out(kind):
-    queues = kind(1, 3, 8, "slide")
+def test_slide_is_first_in_first_out():
+    queues = ClassQueues(1, 3, 8, "slide")
     fill(queues, 5)
     assert queues.index.tolist() == [[2, 3, 4]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_anchor_in_every_n_plus_one_arrivals(kind):
-    queues = kind(1, 8, 8, "clear")
+def test_one_anchor_in_every_n_plus_one_arrivals():
+    queues = ClassQueues(1, 8, 8, "clear")
     anchors = sum(fill(queues, 3, first=100 * i).valid.any(1).sum().item() for i in range(90))
     assert anchors == 90 * 3 // 9
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_image_is_never_its_own_negative(kind):
-    queues = kind(1, 2, 8, "slide")
+def test_an_image_is_never_its_own_negative():
+    queues = ClassQueues(1, 2, 8, "slide")
     fill(queues, 2)
     met = queues.meet(torch.ones(1, 8), torch.tensor([0]), torch.tensor([1]), torch.tensor([True]))
     assert met.valid.tolist() == [[True, False]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("policy", ["clear", "slide"])
-def test_other_classes_never_matter(policy, kind):
+def test_other_classes_never_matter(policy):
     source = torch.Generator().manual_seed(0)
     features, others = torch.randn(2, 24, 4, generator=source)
     target, passed = torch.arange(24) % 3, torch.ones(24, dtype=torch.bool)
     changed = torch.where((target == 1)[:, None], features, others)
-    met = [kind(3, 3, 4, policy).meet(f, target, torch.arange(24), passed) for f in (features, changed)]
-    rows = [m.valid & (target[m.rows] == 1)[:, None] for m in met]
+    met = [ClassQueues(3, 3, 4, policy).meet(f, target, torch.arange(24), passed) for f in (features, changed)]
+    rows = [m.valid & (target == 1)[:, None] for m in met]
     assert torch.equal(rows[0], rows[1]) and rows[0].any()
     assert torch.equal(met[0].negatives[rows[0]], met[1].negatives[rows[1]])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_entries_carry_no_gradient(kind):
-    queues = kind(1, 2, 3, "slide")
+def test_entries_carry_no_gradient():
+    queues = ClassQueues(1, 2, 3, "slide")
     features = torch.randn(3, 3, requires_grad=True)
     met = queues.meet(features, torch.zeros(3, dtype=torch.long), torch.arange(3), torch.ones(3, dtype=torch.bool))
     assert not met.negatives.requires_grad and not queues.features.requires_grad

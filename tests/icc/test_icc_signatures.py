@@ -11,7 +11,7 @@ from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure, run
 
 WELL = {"loss_ce": 0.5, "train_top1": 80.0, "icc/intra": 0.5, "icc/inter": 0.9, "icc/passed": 0.5, "icc/weight": 0.02,
-        "icc/gradient_share": 0.05}  # fmt: skip
+        "icc/gradient_share": 0.05, "icc/feature_norm": 9.0}  # fmt: skip
 
 
 def seen(*epochs, queue_bytes=0):
@@ -46,6 +46,12 @@ def test_erosion():
 
 def test_queues():
     assert "class queues take 2.0 GiB" in seen({}, queue_bytes=2**31)[0][0]
+
+
+def test_runaway_features():
+    told = seen(*[{"icc/feature_norm": length} for length in (5.0, 45.0, 51.0, 60.0)])
+    assert [len(lines) for lines in told] == [0, 0, 1, 0] and "their length is 51 and was 5.0" in told[2][0]
+    assert seen({"icc/feature_norm": None}, {"icc/feature_norm": 5.0}) == [[], []]  # ICC waited
 
 
 class Noted:

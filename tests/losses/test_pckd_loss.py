@@ -32,27 +32,45 @@ def dot(a: list[float], b: list[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def contrast_by_hand(relation: Tensor, target: list[int], weight: Tensor, tau: float, base: float) -> float:
-    r, v = relation.tolist(), weight.tolist()
-    total = 0.0
+def contrast_by_hand(own: Tensor, others: Tensor, target: list[int], weight: Tensor, tau: float, base: float) -> float:
+    r, label = own.tolist() + others.tolist(), 2 * target
+    cost = []
     for i in range(len(r)):
         rivals = [k for k in range(len(r)) if k != i]
-        positives = [j for j in rivals if target[j] == target[i]]
-        if positives:
-            scores = {k: dot(r[i], r[k]) / tau for k in rivals}
-            top = max(scores.values())
-            log_sum = top + math.log(sum(math.exp(score - top) for score in scores.values()))
-            total -= v[i] * sum(scores[j] - log_sum for j in positives) / len(positives)
-    return tau / base * total / len(r)
+        positives = [j for j in rivals if label[j] == label[i]]
+        scores = {k: dot(r[i], r[k]) / tau for k in rivals}
+        top = max(scores.values())
+        log_sum = top + math.log(sum(math.exp(score - top) for score in scores.values()))
+        cost.append(-tau / base * sum(scores[j] - log_sum for j in positives) / len(positives))
+    views = len(target)
+    return sum(v * (cost[i] + cost[views + i]) for i, v in enumerate(weight.tolist())) / views
 
 
-@given(st.data(), st.integers(1, 8), st.integers(1, 5), st.floats(0.5, 8.0))
-def test_category_contrast_equals_the_loop(data, count: int, classes: int, tau: float) -> None:
+@given(st.data(), st.integers(1, 6), st.integers(1, 5), st.floats(0.5, 8.0))
+def test_category_contrast_equals_the_loop(data, views: int, classes: int, tau: float) -> None:
     seed = data.draw(st.integers(0, 999))
-    target = data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
-    relation, weight = normal(count, classes, seed), uniform(count, seed)
-    loss = category_contrastive_loss(relation, torch.tensor(target), weight, tau, 0.1)
-    assert loss.item() == pytest.approx(contrast_by_hand(relation, target, weight, tau, 0.1), abs=1e-9)
+    target = data.draw(st.lists(st.integers(0, 2), min_size=views, max_size=views))
+    own, others, weight = normal(views, classes, seed), normal(views, classes, seed + 1), uniform(views, seed)
+    loss = category_contrastive_loss(own, others, torch.tensor(target), weight, tau, 0.1)
+    assert loss.item() == pytest.approx(contrast_by_hand(own, others, target, weight, tau, 0.1), abs=1e-9)
+
+
+def test_category_contrast_on_paper() -> None:
+    """Sums over a view's two vectors, means over the views; worked out by hand from the authors' formula."""
+
+    def contrast(own: list[list[float]], others: list[list[float]], target: list[int], weight: list[float]) -> float:
+        tensors = (torch.tensor(rows, dtype=torch.float64) for rows in (own, others))
+        return category_contrastive_loss(*tensors, torch.tensor(target), torch.tensor(weight), 2.0, 0.5).item()
+
+    # Vectors of zeros: each of the 2·4 shares log 7 over its rivals; times τ/τ₀ = 4; u and v added up.
+    zeros = [[0.0]] * 4
+    assert contrast(zeros, zeros, [0, 0, 1, 1], [1.0] * 4) == pytest.approx(2 * 4 * math.log(7))
+    assert contrast(zeros, zeros, [0, 0, 1, 1], [1.0, 0.0, 0.0, 0.5]) == pytest.approx(2 * 4 * math.log(7) * 1.5 / 4)
+    # u₁ = v₁ = (2, 0), u₂ = v₂ = (0, 2), a class each: the positive scores 4/τ = 2, the two rivals 0.
+    apart = [[2.0, 0.0], [0.0, 2.0]]
+    assert contrast(apart, apart, [0, 1], [1.0, 1.0]) == pytest.approx(2 * 4 * (math.log(math.e**2 + 2) - 2))
+    # One view: each of its vectors has the other alone, which costs nothing.
+    assert contrast([[3.0]], [[-5.0]], [0], [1.0]) == 0
 
 
 @given(st.integers(1, 7), st.integers(2, 6), st.integers(0, 999), st.floats(0.5, 8.0))
@@ -112,20 +130,33 @@ def test_preview_of_a_solved_batch_is_one() -> None:
     assert preview_weights(torch.zeros(3), torch.zeros(()), 1).tolist() == [1, 1, 1]
 
 
-def test_preview_carries_no_gradient() -> None:
-    ce = torch.tensor([0.1, 4.0], requires_grad=True)
-    assert not preview_weights(ce, ce.mean(), 1).requires_grad
+def test_preview_carries_the_gradient_of_hard_samples_alone() -> None:
+    """γ₁ = 2·CE₁/(CE₀ + CE₁) = 1.5 at CE = (1, 3): dγ₁ is (−2·3, 2·1)/16, and dv₁ is −2γ₁·exp(−γ₁²)·dγ₁."""
+    ce = torch.tensor([1.0, 3.0], requires_grad=True)
+    weight = preview_weights(ce, ce.mean(), 1)
+    assert weight[0] == 1 and weight[1].item() == pytest.approx(math.exp(-2.25))
+    (gradient,) = torch.autograd.grad(weight.sum(), ce)
+    slope = -2 * 1.5 * math.exp(-2.25)
+    assert gradient.tolist() == pytest.approx([slope * -6 / 16, slope * 2 / 16])
+
+
+@pytest.mark.parametrize("losses", [[0.0, 0.0], [0.0, 1e30], [1e-40, 3e-40]], ids=["solved", "hopeless", "tiny"])
+def test_previews_gradient_is_finite(losses: list[float]) -> None:
+    ce = torch.tensor(losses, requires_grad=True)
+    preview_weights(ce, ce.mean(), 1).sum().backward()
+    assert ce.grad.isfinite().all()
 
 
 def test_gradients() -> None:
     target, weight = torch.tensor([0, 1, 0, 2, 1]), uniform(5, 3)
-    other = normal(5, 4, 1)
+    other, preview = normal(5, 4, 1), uniform(5, 4).requires_grad_()
 
     def student() -> Tensor:
         return normal(5, 4, 0).requires_grad_()
 
-    assert torch.autograd.gradcheck(lambda r: category_contrastive_loss(r, target, weight), student())
-    assert torch.autograd.gradcheck(lambda s: previewed_kd_loss(s, other, weight, 4.0), student())
+    halves = student(), normal(5, 4, 2).requires_grad_()
+    assert torch.autograd.gradcheck(lambda u, v: category_contrastive_loss(u, v, target, weight), halves)
+    assert torch.autograd.gradcheck(lambda s, v: previewed_kd_loss(s, other, v, 4.0), (student(), preview))
     assert torch.autograd.gradcheck(lambda s: feature_alignment_loss(s, other), student())
     assert torch.autograd.gradcheck(lambda s: center_alignment_loss(s, other), student())
 
@@ -142,44 +173,42 @@ def test_the_teacher_gets_no_gradient() -> None:
         student.grad = None
 
 
-@pytest.mark.parametrize("target", [[0], [0, 1, 2]], ids=["one vector", "no two of a class"])
-def test_vectors_without_a_positive_cost_nothing(target: list[int]) -> None:
-    relation = normal(len(target), 4, 0).requires_grad_()
-    loss = category_contrastive_loss(relation, torch.tensor(target), torch.ones(len(target)))
-    loss.backward()
-    assert loss.item() == 0 and torch.count_nonzero(relation.grad) == 0
+def test_the_contrasts_weight_gets_no_gradient() -> None:
+    own, others, weight = normal(4, 3, 0).requires_grad_(), normal(4, 3, 1), uniform(4, 2).requires_grad_()
+    category_contrastive_loss(own, others, torch.tensor([0, 1, 0, 2]), weight).backward()
+    assert weight.grad is None and own.grad.abs().sum() > 0
 
 
 def test_one_class_alone_is_finite() -> None:
-    relation = normal(6, 4, 0).requires_grad_()
-    loss = category_contrastive_loss(relation, torch.zeros(6, dtype=torch.long), torch.ones(6))
+    own = normal(3, 4, 0).requires_grad_()
+    loss = category_contrastive_loss(own, normal(3, 4, 1), torch.zeros(3, dtype=torch.long), torch.ones(3))
     loss.backward()
-    assert loss > 0 and relation.grad.isfinite().all()
+    assert loss > 0 and own.grad.isfinite().all()
 
 
 def test_relations_of_zero_and_huge_ones_are_finite() -> None:
-    target = torch.tensor([0, 0, 1, 1])
-    for relation in (torch.zeros(4, 3), 1e4 * torch.randn(4, 3)):
-        relation.requires_grad_()
-        loss = category_contrastive_loss(relation, target, torch.ones(4))
+    for scale in (0, 1e4):
+        own, others = (scale * normal(4, 3, seed).float() for seed in (0, 1))
+        loss = category_contrastive_loss(own.requires_grad_(), others, torch.tensor([0, 0, 1, 2]), torch.ones(4))
         loss.backward()
-        assert loss.isfinite() and relation.grad.isfinite().all()
+        assert loss.isfinite() and own.grad.isfinite().all()
 
 
-def test_order_of_vectors_does_not_matter() -> None:
-    relation, weight, target = normal(6, 4, 0), uniform(6, 1), torch.tensor([0, 1, 0, 2, 1, 0])
+def test_order_of_views_and_of_halves_does_not_matter() -> None:
+    own, others = normal(6, 4, 0), normal(6, 4, 2)
+    weight, target = uniform(6, 1), torch.tensor([0, 1, 0, 2, 1, 0])
     order = torch.randperm(6)
-    torch.testing.assert_close(
-        category_contrastive_loss(relation[order], target[order], weight[order]),
-        category_contrastive_loss(relation, target, weight),
-    )
+    expected = category_contrastive_loss(own, others, target, weight)
+    shuffled = (tensor[order] for tensor in (own, others, target, weight))
+    torch.testing.assert_close(category_contrastive_loss(*shuffled), expected)
+    torch.testing.assert_close(category_contrastive_loss(others, own, target, weight), expected)
 
 
 def test_half_precision_computes_in_float32_even_under_autocast() -> None:
     target, weight = torch.tensor([0, 1, 0, 2, 1, 0]), uniform(6, 1)
     a, b = normal(6, 4, 0), normal(6, 4, 1)
     for loss in (
-        lambda s, t: category_contrastive_loss(s, target, weight),
+        lambda s, t: category_contrastive_loss(s, t, target, weight),
         lambda s, t: previewed_kd_loss(s, t, weight, 4.0),
         feature_alignment_loss,
         center_alignment_loss,

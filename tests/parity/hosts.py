@@ -18,7 +18,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.models import upstream
-from mdistiller_icc.distillers import distiller_dict as plugin_distillers
+from mdistiller_icc.distillers.methods import distiller_dict as plugin_distillers
 from mdistiller_icc.teachers import store
 
 

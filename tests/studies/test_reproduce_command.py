@@ -18,6 +18,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import exit_status
 from mdistiller_icc.studies.execute import execute
 from mdistiller_icc.studies.plan import plan
@@ -248,7 +249,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
     write(tmp_path)
     run = plan(load("tiny.yaml"))[0]
     run.folder.mkdir(parents=True)
-    with FileLock(run.folder / ".lock"):
+    with FileLock(RunFolder(run.cfg, run.name).lock):
         outcome = execute(run, "cpu")
     assert outcome.status == "failed" and "another process is at this run" in outcome.words
     assert not (run.folder / "config.yaml").exists()

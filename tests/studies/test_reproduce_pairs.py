@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mdistiller_icc.data import data_set
+from mdistiller_icc.distillers.base import build
 from mdistiller_icc.plugin import register
-from mdistiller_icc.probe import IMAGE_SIZE
-from mdistiller_icc.run import _distiller
 from mdistiller_icc.studies import table_file as tables
 from mdistiller_icc.studies.plan import plan
 from mdistiller_icc.teachers import resolve
-
-CLASSES = {"digits": 10, "cifar100": 100, "tiny_imagenet": 200, "imagenet": 1000}
 
 
 @pytest.mark.slow
@@ -27,10 +25,12 @@ def test_a_step_of_every_method_between_every_two_networks(name):
         if run.teacher is None or combination in seen:
             continue
         seen.add(combination)
-        models, classes = host.models(cfg.DATASET.TYPE), CLASSES[cfg.DATASET.TYPE]
-        teacher, student = (resolve.build(models, which, cfg, classes) for which in (architecture, node.STUDENT))
-        distiller = _distiller(host.distiller_dict[node.TYPE], student, teacher, cfg, num_data=200)
-        size = IMAGE_SIZE[cfg.DATASET.TYPE]
+        models, images = host.models(cfg.DATASET.TYPE), data_set(cfg.DATASET.TYPE)
+        teacher, student = (
+            resolve.build(models, which, cfg, images.num_classes) for which in (architecture, node.STUDENT)
+        )
+        distiller = build(host.distiller_dict[node.TYPE], student, teacher, cfg, num_data=200)
+        size = images.image_size
         batch = {"image": torch.randn(4, 3, size, size), "target": torch.arange(4), "index": torch.arange(4)}
         if cfg.SOLVER.TRAINER == "crd":
             batch["contrastive_index"] = torch.randint(200, (4, 1 + cfg.CRD.NCE.K))

@@ -189,6 +189,24 @@ def test_published_settings_of_pairs():
     assert (cfg.SOLVER.TRAINER, cfg.SOLVER.LR) == ("crd", 0.05)
     cfg = setting("imagenet", "KD,ResNet34_icc,ResNet18")
     assert (cfg.SOLVER.BATCH_SIZE, cfg.SOLVER.LR, cfg.KD.TEMPERATURE, cfg.KD.LOSS.KD_WEIGHT) == (512, 0.2, 1.0, 0.5)
+    cfg = setting("imagenet", "OFD,ResNet50_icc,MobileNetV1")
+    assert (cfg.SOLVER.BATCH_SIZE, cfg.SOLVER.LR, cfg.OFD.LOSS.FEAT_WEIGHT) == (128, 0.05, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in tables.shipped() if {"KD", "ICCKD"} <= tables.load(name).methods.keys()]
+)
+def test_icckd_has_kds_settings_in_every_table(name):
+    """From one teacher their gradients are then the same, so their columns differ by the teacher alone."""
+    settings = {"KD": set(), "ICCKD": set()}
+    for run in plan(tables.load(name), seeds=[0]):
+        cfg, method = run.cfg, run.cfg.DISTILLER.TYPE
+        if method in settings:
+            node = cfg[method]
+            shares = (node.LOSS.CE_WEIGHT, node.LOSS.KD_WEIGHT) if method == "KD" else (node.ALPHA, 1 - node.ALPHA)
+            networks = cfg.DISTILLER.TEACHER, cfg.DISTILLER.STUDENT
+            settings[method].add((*networks, node.TEMPERATURE, *shares, str(cfg.SOLVER), str(cfg.DATASET)))
+    assert settings["KD"] == settings["ICCKD"] != set()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mdistiller_icc.builtin.distillers.contrast_memory import ContrastMemory
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.builtin.distillers.settings import given, image_size
 from mdistiller_icc.builtin.distillers.stages import look, pooled_size
-from mdistiller_icc.distiller import Features
+from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
 
 

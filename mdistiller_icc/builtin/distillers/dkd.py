@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers.warmup import warmup
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.dkd import dkd_loss
 
 
@@ -21,6 +21,8 @@ class DKD(Distiller):
         teacher: the network it learns from.
         cfg: reads the node ``DKD``; the distillation weight rises over the first ``WARMUP`` epochs.
     """
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller, Features
+from mdistiller_icc.distillers.base import Distiller, Features
 
 
 class FeatureDistiller(Distiller):
@@ -21,6 +21,8 @@ class FeatureDistiller(Distiller):
         teacher: the network it learns from.
         node: the method's own node of the configuration.
     """
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, node: CfgNode) -> None:
         super().__init__(student, teacher)

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.builtin.distillers.settings import image_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look
-from mdistiller_icc.distiller import Features
+from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.fitnet import hint_loss
 from mdistiller_icc.losses.resolution import same_resolution

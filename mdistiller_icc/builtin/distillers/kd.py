@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.kd import kd_loss
 
 
 class KD(Distiller):
     """Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531."""
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)

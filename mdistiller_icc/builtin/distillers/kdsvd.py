@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.builtin.distillers.settings import upstream
 from mdistiller_icc.builtin.distillers.stages import paired
-from mdistiller_icc.distiller import Features
+from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.kdsvd import kdsvd_loss
 

@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.builtin.distillers.settings import image_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look, pair_stages, sizes
-from mdistiller_icc.distiller import Features
+from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.losses.ofd import margin, ofd_loss
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
-from mdistiller_icc.distiller import Features
+from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.pkt import pkt_loss
 

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.builtin.distillers.settings import given, image_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look
 from mdistiller_icc.builtin.distillers.warmup import warmup
-from mdistiller_icc.distiller import Distiller, Features
+from mdistiller_icc.distillers.base import Distiller, Features
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.reviewkd import hcl_loss
 
@@ -33,6 +33,8 @@ class ReviewKD(Distiller):
     Raises:
         UserError: a list that is set does not fit the networks.
     """
+
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)

@@ -6,8 +6,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from mdistiller_icc.errors import UserError, nearest
-from mdistiller_icc.probe import IMAGE_SIZE
+from mdistiller_icc.data import data_set
+from mdistiller_icc.errors import UserError
 
 
 def upstream(cfg: CfgNode) -> bool:
@@ -41,6 +41,4 @@ def image_size(cfg: CfgNode, node: CfgNode | None = None, defaults: CfgNode | No
         if height != width:
             raise UserError(f"INPUT_SIZE: {height}×{width}, but the images are square")
         return height
-    if cfg.DATASET.TYPE not in IMAGE_SIZE:
-        raise UserError(f"DATASET.TYPE: unknown '{cfg.DATASET.TYPE}'{nearest(cfg.DATASET.TYPE, IMAGE_SIZE)}")
-    return IMAGE_SIZE[cfg.DATASET.TYPE]
+    return data_set(cfg.DATASET.TYPE).image_size

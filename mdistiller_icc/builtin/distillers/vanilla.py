@@ -8,11 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 
 
 class Vanilla(Distiller):
     """Train the student on its labels alone; a teacher and a configuration may be passed and are not used."""
+
+    teacher_kind = "vanilla"
+    channels_last = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module | None = None, cfg: CfgNode | None = None) -> None:
         super().__init__(student)

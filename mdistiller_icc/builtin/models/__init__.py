@@ -54,3 +54,6 @@ imagenet_model_dict = {
     "ResNet101": imagenet_resnet.ResNet101,
     "MobileNetV1": MobileNetV1,
 }
+
+OWN = frozenset({*cifar_model_dict, *tiny_imagenet_model_dict, *imagenet_model_dict})
+"""The networks above, whatever else is registered; no memory layout is foreign to them."""

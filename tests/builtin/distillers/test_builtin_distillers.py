@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.builtin.config import CFG
 from mdistiller_icc.builtin.distillers import distiller_dict
 from mdistiller_icc.builtin.models import cifar_model_dict
-from mdistiller_icc.distiller import Distiller
+from mdistiller_icc.distillers.base import Distiller
 
 IMAGES = 32
 METHODS = list(distiller_dict)

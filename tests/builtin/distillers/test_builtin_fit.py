@@ -231,7 +231,7 @@ def test_size_of_the_images_follows_from_the_data_set_unless_it_is_given() -> No
     with pytest.raises(UserError, match="96×64"):
         image_size(cfg, cfg.FITNET, defaults)
     with pytest.raises(UserError, match="did you mean 'cifar100'"):
-        image_size(config("DATASET.TYPE", "cifar10"))
+        image_size(config("DATASET.TYPE", "cifar1000"))
     upstream = config("DATASET.TYPE", "imagenet", "COMPAT.UPSTREAM", True)
     assert image_size(upstream, upstream.FITNET, defaults) == 32
 

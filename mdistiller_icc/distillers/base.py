@@ -1,0 +1,137 @@
+"""The distiller interface: mdistiller's, and what a method may ask of the engine."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
+
+Features = dict[str, Any]
+"""What a model returns beside its logits: ``feats``, ``preact_feats`` (lists), ``pooled_feat`` (B, D)."""
+
+
+class Hooks:
+    """What the engine asks of a distiller beyond mdistiller's interface; by default there is nothing to say or do."""
+
+    teacher_kind: ClassVar[str | None] = None
+    """The kind of teacher that the method trains (``icc``, ``vanilla``); None if it distils into students."""
+    channels_last: ClassVar[bool] = False
+    """Whether it takes images and features in channels-last layout, so never calls ``view`` on them."""
+    settled: int | None = None
+    """From this epoch on training passes no longer depend on the epoch; None if they always may."""
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        """Look at the method's own settings before anything is read or built.
+
+        Raises:
+            UserError: one of them is out of range.
+        """
+
+    def attach(self, train_loader: Any) -> None:
+        """Called once, before training, with the loader of the training images."""
+
+    def prepare(self, image: Tensor) -> None:
+        """Called once, with the first batch, before the training pass is compiled."""
+
+    def diagnostics(self) -> dict[str, float | None]:
+        """Figures to log, called after each epoch; None where there was nothing to measure."""
+        return {}
+
+    def warnings(self, metrics: dict[str, Any]) -> list[str]:
+        """Lines to show for an epoch's metrics; a resumed run hands in those of earlier epochs first."""
+        return []
+
+
+class Distiller(Hooks, nn.Module):
+    """A student, the frozen teacher it learns from, and the loss between them.
+
+    A subclass defines ``forward_train(image, target, **kwargs)`` and returns
+    ``(logits_student, {"loss_ce": …, "loss_kd": …})``; it declares its configuration node in
+    ``defaults()``. Whatever needs a gradient and is not the teacher's is learnable, so a forgotten
+    parameter cannot happen. The teacher needs no gradient and stays in eval mode, whatever is called.
+
+    Args:
+        student: the network that is trained.
+        teacher: the network it learns from; None for recipes without one (plain training, ICC teachers).
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module | None = None) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self._frozen = FrozenTeacher(teacher) if teacher is not None else None
+        if teacher is not None:
+            teacher.requires_grad_(False)
+            teacher.eval()
+
+    @staticmethod
+    def defaults() -> CfgNode:
+        """The method's node in the configuration."""
+        return CfgNode()
+
+    def prepare(self, image: Tensor) -> None:
+        """Fold the teacher, so that the folded one is compiled."""
+        if self.teacher is not None:
+            self.teach(image)
+
+    def train(self, mode: bool = True) -> Distiller:
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
+    def get_learnable_parameters(self) -> list[nn.Parameter]:
+        """Every parameter that needs a gradient and is not the teacher's."""
+        return [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("teacher.")]
+
+    def get_extra_parameters(self) -> int:
+        """How many learnable numbers the method adds to the student's own."""
+        own = {id(p) for p in self.student.parameters()}
+        return sum(p.numel() for p in self.get_learnable_parameters() if id(p) not in own)
+
+    def teach(self, image: Tensor) -> tuple[Tensor, Features]:
+        """The teacher's logits and features for a batch, without a graph; see `FrozenTeacher`.
+
+        Methods call it before the student: what the student leaves in the processor's cache is read again at once,
+        by the backward pass.
+        """
+        assert self.teacher is not None, f"{type(self).__name__} has no teacher"
+        if self._frozen is None or self._frozen.teacher is not self.teacher:  # set since, or a replica of DataParallel
+            with torch.no_grad():
+                return self.teacher(image)
+        return self._frozen(image)
+
+    def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        raise NotImplementedError(f"{type(self).__name__} defines no forward_train")
+
+    def forward_test(self, image: Tensor) -> Tensor:
+        return self.student(image)[0]
+
+    def forward(self, **kwargs: Any) -> Any:
+        """``forward_train`` while training, else the student's logits for ``image``."""
+        return self.forward_train(**kwargs) if self.training else self.forward_test(kwargs["image"])
+
+
+def adopt(distiller: type[Any]) -> type[Any]:
+    """A distiller class of somebody else's, such as mdistiller's own, with the hooks that the engine calls.
+
+    What it defines itself stays; one that takes no teacher trains plain ones. A class with the hooks is returned as
+    it is.
+    """
+    if issubclass(distiller, Hooks):
+        return distiller
+    alone = "teacher" not in inspect.signature(distiller.__init__).parameters
+    return type(distiller.__name__, (distiller, Hooks), {"teacher_kind": "vanilla"} if alone else {})
+
+
+def build(distiller: type[Any], student: nn.Module, teacher: nn.Module | None, cfg: CfgNode, num_data: int) -> Any:
+    """Call a distiller's constructor as mdistiller does: some take no teacher, some the number of images."""
+    taken = inspect.signature(distiller.__init__).parameters
+    arguments = {"student": student, "teacher": teacher, "cfg": cfg, "num_data": num_data}
+    return distiller(**{name: value for name, value in arguments.items() if name in taken})

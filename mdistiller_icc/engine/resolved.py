@@ -1,0 +1,144 @@
+"""A configuration and everything it names, found and checked, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+from mdistiller_icc import config
+from mdistiller_icc.distillers.base import Distiller, adopt
+from mdistiller_icc.engine import precision
+from mdistiller_icc.engine.run_folder import flat, run_name
+from mdistiller_icc.engine.trainer import Trainer, trainer_dict
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.host import Host, lookup
+from mdistiller_icc.plugin import register
+from mdistiller_icc.teachers import resolve, store
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What one run is of.
+
+    Attributes:
+        name: of the run and its folder.
+        models: the host's networks for the data set.
+        student: the architecture that is trained.
+        teacher_kind: the kind of teacher that it becomes; None if it learns from one.
+        place: where it is published in the teacher store if it becomes one and its run is of role ``teacher``.
+        precision: ``fp32`` or ``bf16``.
+    """
+
+    cfg: CfgNode
+    name: str
+    role: str
+    seed: int
+    host: Host
+    distiller: type[Distiller]
+    trainer: type[Trainer]
+    models: dict[str, Any]
+    student: str
+    teacher_kind: str | None
+    place: Path
+    device: torch.device
+    precision: str
+    layout: torch.memory_format
+
+
+def configure(path: str | None, options: Sequence[str] = (), seed: int | None = None) -> CfgNode:
+    """The configuration of a run: the host's schema with ours, a file, overrides, and the seed if it is named.
+
+    Raises:
+        UserError: the file or an override is wrong.
+    """
+    schema = register().host.CFG.clone()
+    schema.defrost()
+    schema.LOG.WANDB = False  # mdistiller turns it on for everybody
+    seeded = [] if seed is None else ["EXPERIMENT.SEED", str(seed)]
+    return config.load_config(schema, path, [*options, *seeded])
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("holds no values")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), device: str = "auto") -> Resolved:
+    """Find what ``cfg`` names and look at its numbers; no data, teacher or network is read or built.
+
+    Args:
+        cfg: from `configure`.
+        role: ``teacher`` or ``student``.
+        options: the overrides that were given, which name the run.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …
+
+    Raises:
+        UserError: a name is unknown, or a number out of range.
+    """
+    where = resolve_device(device)
+    host, node, dataset = register().host, cfg.DISTILLER, cfg.DATASET.TYPE
+    distiller = adopt(lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller"))
+    trainer = _trainer(host, cfg.SOLVER.TRAINER)
+    models = host.models(dataset)
+    student = resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
+    kind = distiller.teacher_kind
+    networks = {student}
+    if kind is None:
+        networks.add(resolve.architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset))
+    trainer.check(cfg)
+    distiller.check(cfg)
+    for key, value in flat(cfg.get(node.TYPE) or {}, f"{node.TYPE}.").items():
+        if key.rpartition(".")[2] in ("T", "TEMPERATURE") and value <= 0:
+            raise UserError(f"{key} must be above 0, not {value}")
+    if kind is None and role == "teacher":
+        raise UserError(
+            f"DISTILLER.TYPE {node.TYPE} trains students (tools/train.py); "
+            f"teachers are trained by {' or '.join(store.KINDS)}"
+        )
+    if kind is not None and cfg.DATASET.IMAGES:
+        raise UserError(f"DATASET.IMAGES {cfg.DATASET.IMAGES}: nobody labels them, {node.TYPE} has no teacher")
+    return Resolved(
+        cfg=cfg,
+        name=run_name(cfg, options),
+        role=role,
+        seed=cfg.EXPERIMENT.SEED or 0,
+        host=host,
+        distiller=distiller,
+        trainer=trainer,
+        models=models,
+        student=student,
+        teacher_kind=kind,
+        place=store.path(dataset, store.TeacherName(student, kind or ""), cfg.EXPERIMENT.SEED),
+        device=where,
+        precision=precision.resolve(cfg.SOLVER.PRECISION, where),
+        layout=precision.memory_format(
+            cfg.SOLVER.CHANNELS_LAST, distiller.channels_last and networks <= host.channels_last
+        ),
+    )
+
+
+def _trainer(host: Host, name: str) -> type[Trainer]:
+    ours = {**trainer_dict, "icc": trainer_dict["base"]}
+    if name in host.trainer_dict and name not in ours:
+        raise UserError(
+            f"SOLVER.TRAINER {name} is the host's own: run it with python -m mdistiller_icc its/tools/train.py"
+        )
+    return lookup(ours, name, "SOLVER.TRAINER", "trainer")

@@ -1,0 +1,45 @@
+"""The objective that the paper's theory analyses (Section 4), in place of the one that it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.icc import ICC
+from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
+
+
+class TheoryICC(ICC):
+    """``L_Inter + λ · L_Intra``: the classes are told apart by contrast, not by cross-entropy.
+
+    ``L_Inter(x) = log(1 + Σ_{x⁻ ∉ C(x)} exp((f(x)·f(x⁻) − f(x)·f(x⁺)) / τ))`` with the batch's images of other
+    classes as x⁻ and ‖f‖ = 1: that the theory has such a term is reported [B], this form of it is our reading [R].
+    The classifier learns from detached features, so that margins and accuracies exist, and moves no feature.
+
+    Raises:
+        UserError: the settings do not give every sample a second view.
+    """
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        super().check(cfg)
+        if cfg.ICC.POSITIVE != "twin":
+            raise UserError(
+                f"the theory needs a second view of every sample: ICC.POSITIVE twin, not {cfg.ICC.POSITIVE}"
+            )
+
+    def classification_loss(self, logits: Tensor, feature: Tensor, target: Tensor) -> Tensor:
+        f, view = scaled(feature, "cosine").chunk(2)
+        negatives = f.unsqueeze(0).expand(len(f), -1, -1)
+        others = target.unsqueeze(1) != target.unsqueeze(0)
+        loss_inter = intra_class_loss(f, view, negatives, others, self.temperature).mean()
+        layer = self.student.get_submodule(self.classifier)
+        from_detached = F.linear(feature[: len(target)].detach().float(), layer.weight.flatten(1), layer.bias)
+        return loss_inter + F.cross_entropy(from_detached, target)
+
+    def _pulls(self, *_: Any) -> Tensor | None:
+        return None  # they are compared with cross-entropy's, which moves no feature here
