@@ -129,21 +129,16 @@ def pareto(told: Sequence[Choice], share: float, top1_of: str, path: Path) -> Pa
     with canvas(len(panels), PER_ROW, width=3.6, height=3.2) as (figure, axes):
         for axis, (who, many) in zip(axes, panels.items(), strict=True):
             for one in many:
-                axis.errorbar(
-                    one.epochs.mean, one.top1.mean, xerr=one.epochs.spread, yerr=one.top1.spread, fmt="o" if one.varied else "s",
-                    markersize=4,
-                    linewidth=0.6, color=COLOURS[1] if one.on_front else "0.6",
-                )  # fmt: skip
-            best = sorted((one for one in many if one.on_front), key=lambda one: one.epochs.mean)
-            axis.step(
-                [one.epochs.mean for one in best], [one.top1.mean for one in best], where="post", color=COLOURS[1],
-                linewidth=1,
-            )  # fmt: skip
-            for one in [one for one in many if one.on_front or not one.varied]:
-                label = settings_told(one.varied) or one.recipe
-                axis.annotate(label, (one.epochs.mean, one.top1.mean), (4, 4), textcoords="offset points", fontsize=7)
-            axis.set(
-                title=who, xlabel=f"teacher's epochs until {share:.0%} of its top-1", ylabel=f"{top1_of} top-1 (%)"
-            )
+                colour, marker = COLOURS[1] if one.on_front else "0.6", "o" if one.varied else "s"
+                spread = {"xerr": one.epochs.spread, "yerr": one.top1.spread}
+                at = one.epochs.mean, one.top1.mean
+                axis.errorbar(*at, **spread, fmt=marker, markersize=4, linewidth=0.6, color=colour)
+                if one.on_front or not one.varied:
+                    label = settings_told(one.varied) or one.recipe
+                    axis.annotate(label, at, (4, 4), textcoords="offset points", fontsize=7)
+            best = sorted((one.epochs.mean, one.top1.mean) for one in many if one.on_front)
+            axis.step([x for x, _y in best], [y for _x, y in best], where="post", color=COLOURS[1], linewidth=1)
+            axis.set(title=who, xlabel=f"teacher's epochs until {share:.0%} of its top-1")
+            axis.set(ylabel=f"{top1_of} top-1 (%)")
         figure.savefig(path)
     return path

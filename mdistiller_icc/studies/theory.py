@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.errors import UserError
@@ -37,7 +37,7 @@ class TheoryICC(ICC):
         negatives = f.unsqueeze(0).expand(len(f), -1, -1)
         others = target.unsqueeze(1) != target.unsqueeze(0)
         loss_inter = intra_class_loss(f, view, negatives, others, self.temperature).mean()
-        layer = self.student.get_submodule(self.classifier)
+        layer = cast("nn.Linear | nn.Conv2d", self.student.get_submodule(self.classifier))
         from_detached = F.linear(feature[: len(target)].detach().float(), layer.weight.flatten(1), layer.bias)
         return loss_inter + F.cross_entropy(from_detached, target)
 
