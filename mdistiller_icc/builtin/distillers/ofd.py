@@ -18,11 +18,16 @@ from mdistiller_icc.losses.ofd import margin, ofd_loss
 class OFD(FeatureDistiller):
     """Heo et al., "A Comprehensive Overhaul of Feature Distillation", ICCV 2019, arXiv:1904.01866.
 
+    The authors' released code and mdistiller keep the teacher in train mode: it normalises by the batch's own
+    statistics, and its running ones drift. We depart from both: here a teacher is frozen, in eval mode, for every
+    method, so that all students of one teacher learn from the same network. What that changes is measured in
+    docs/parity-methods.md.
+
     Args:
         student: the network that is trained.
         teacher: the network it learns from; has ``get_bn_before_relu()``, the batch norms that end its last stages.
         cfg: reads the node ``OFD``. With ``COMPAT.UPSTREAM`` stages are counted from the last, and the
-            teacher's batch norms train along.
+            teacher is in train mode; its drifted statistics are not saved, so a resumed run starts them anew.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
