@@ -104,14 +104,19 @@ class Distiller(Hooks, nn.Module):
         assert self.teacher is not None, f"{type(self).__name__} has no teacher"
         if self._frozen is None or self._frozen.teacher is not self.teacher:  # set since, or a replica of DataParallel
             with torch.no_grad():
-                return self.teacher(image)
-        return self._frozen(image)
+                taught: tuple[Tensor, Features] = self.teacher(image)
+        else:
+            taught = self._frozen(image)
+        return taught
 
-    def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward_train(
+        self, image: Tensor, target: Tensor, *, epoch: int, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         raise NotImplementedError(f"{type(self).__name__} defines no forward_train")
 
     def forward_test(self, image: Tensor) -> Tensor:
-        return self.student(image)[0]
+        logits: Tensor = self.student(image)[0]
+        return logits
 
     def forward(self, **kwargs: Any) -> Any:
         """``forward_train`` while training, else the student's logits for ``image``."""

@@ -46,6 +46,8 @@ def intra_class_pull(each: Tensor, feature: Tensor, anchors: Tensor) -> Tensor:
 class FixedWeight(nn.Module):
     """λ as the paper has it: a number between 0.01 and 0.03, tuned per data set [B]."""
 
+    value: Tensor
+
     def __init__(self, weight: float) -> None:
         super().__init__()
         self.register_buffer("value", torch.tensor(float(weight)), persistent=False)

@@ -66,6 +66,9 @@ class ShuffleNetV2(Staged, nn.Module):
     """
 
     feature_modules = ("conv1", "bn1", "layer1", "layer2", "layer3")
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
 
     def __init__(self, widths: tuple[int, int, int, int], depths: tuple[int, int, int], *, num_classes: int) -> None:
         super().__init__()
