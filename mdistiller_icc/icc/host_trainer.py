@@ -20,7 +20,7 @@ def icc_trainer(host: Any) -> type:
     if host.name == "builtin":
         return plain
 
-    class ICCTrainer(plain):  # type: ignore[misc, valid-type]
+    class ICCTrainer(plain):  # type: ignore[misc]
         """mdistiller's trainer for the recipe ``ICC``: logs its figures and shows its warnings too."""
 
         def __init__(self, experiment_name: Any, distiller: Any, train_loader: Any, val_loader: Any, cfg: Any) -> None:

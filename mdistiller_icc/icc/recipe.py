@@ -20,13 +20,13 @@ from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import settings
 from mdistiller_icc.icc.feature import select
-from mdistiller_icc.icc.margin import margin
 from mdistiller_icc.icc.positive import POSITIVES, view_source
 from mdistiller_icc.icc.queue import ClassQueues
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
 from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
+from mdistiller_icc.losses.margin import margin
 from mdistiller_icc.losses.precision import widened
 from mdistiller_icc.probe import probe
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from yacs.config import CfgNode
 
+from mdistiller_icc.classifier import classifier_layer
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
@@ -37,7 +38,7 @@ class TheoryICC(ICC):
         negatives = f.unsqueeze(0).expand(len(f), -1, -1)
         others = target.unsqueeze(1) != target.unsqueeze(0)
         loss_inter = intra_class_loss(f, view, negatives, others, self.temperature).mean()
-        layer = cast("nn.Linear | nn.Conv2d", self.student.get_submodule(self.classifier))
+        layer = classifier_layer(self.student, self.classifier)
         from_detached = F.linear(feature[: len(target)].detach().float(), layer.weight.flatten(1), layer.bias)
         return loss_inter + F.cross_entropy(from_detached, target)
 
