@@ -81,6 +81,7 @@ class Distiller(Hooks, nn.Module):
             self.teach(image)
 
     def train(self, mode: bool = True) -> Distiller:
+        """Put the student and the method's own layers in train or eval mode; the teacher stays in eval mode."""
         super().train(mode)
         if self.teacher is not None:
             self.teacher.eval()
@@ -112,9 +113,18 @@ class Distiller(Hooks, nn.Module):
     def forward_train(
         self, image: Tensor, target: Tensor, *, epoch: int, **kwargs: Any
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The student's logits (B, C) and the weighted losses whose sum is trained on; a subclass defines it.
+
+        Args:
+            image: (B, 3, H, W), augmented and normalised.
+            target: (B,) class numbers.
+            epoch: counted from 1.
+            kwargs: what else the loader yields: ``index`` (B,), the images' numbers, and CRD's ``contrastive_index``.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no forward_train")
 
     def forward_test(self, image: Tensor) -> Tensor:
+        """The student's logits (B, C)."""
         logits: Tensor = self.student(image)[0]
         return logits
 

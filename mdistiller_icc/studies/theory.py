@@ -27,6 +27,11 @@ class TheoryICC(ICC):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
+        """Look at the recipe's settings, and that every sample gets a second view.
+
+        Raises:
+            UserError: a setting is out of range, or ``ICC.POSITIVE`` is not ``twin``.
+        """
         super().check(cfg)
         if cfg.ICC.POSITIVE != "twin":
             raise UserError(
@@ -34,6 +39,7 @@ class TheoryICC(ICC):
             )
 
     def classification_loss(self, logits: Tensor, feature: Tensor, target: Tensor) -> Tensor:
+        """L_Inter, and the cross-entropy that teaches the classifier and moves no feature."""
         f, view = scaled(feature, "cosine").chunk(2)
         negatives = f.unsqueeze(0).expand(len(f), -1, -1)
         others = target.unsqueeze(1) != target.unsqueeze(0)

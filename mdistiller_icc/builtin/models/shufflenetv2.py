@@ -12,10 +12,12 @@ from .features import Output, Staged, read_out
 
 
 def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A 1×1 convolution: it mixes the channels of a pixel."""
     return nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
 
 def depthwise(channels: int, stride: int) -> nn.Conv2d:
+    """A 3×3 convolution of each channel alone."""
     return nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False)
 
 
