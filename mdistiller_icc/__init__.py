@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__version__ = "0.1.0"
+from mdistiller_icc.version import __version__
+
+__all__ = ["__version__", "register"]
 
 
 def register(verbose: bool = True) -> Any:

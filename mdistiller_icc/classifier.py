@@ -41,13 +41,20 @@ def classifier_name(model: nn.Module, role: str) -> str:
     return name
 
 
+def classifier_layer(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
+    """The layer that `classifier_name` found."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, (nn.Linear, nn.Conv2d)), f"{name} is no classifier"
+    return layer
+
+
 def centers(model: nn.Module, name: str) -> Tensor:
     """The classifier's weights, one row per class, (C, D)."""
-    return model.get_submodule(name).weight.flatten(1)
+    return classifier_layer(model, name).weight.flatten(1)
 
 
 def centers_with_bias(model: nn.Module, name: str) -> Tensor:
     """``[W|b]``, (C, D + 1), or ``W`` alone where the classifier has no bias."""
-    bias = model.get_submodule(name).bias
+    bias = classifier_layer(model, name).bias
     weight = centers(model, name)
     return weight if bias is None else torch.cat([weight, bias.unsqueeze(1)], dim=1)

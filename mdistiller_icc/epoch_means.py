@@ -25,7 +25,7 @@ class EpochMeans:
     def add(self, name: str, total: Tensor | float, weight: Tensor | float) -> None:
         """Add ``total``, all its entries, to the sum called ``name`` and ``weight`` to what it will be divided by."""
         added = self._added.setdefault(name, [])
-        added.append(tuple(value.detach() if isinstance(value, Tensor) else value for value in (total, weight)))
+        added.append((_detached(total), _detached(weight)))
         if len(added) == CHUNK:
             added[:] = [_summed(added)]
 
@@ -34,6 +34,10 @@ class EpochMeans:
         sums = {name: map(float, _summed(added)) for name, added in self._added.items()}
         self._added = {}
         return {name: total / weight if weight else 0.0 for name, (total, weight) in sums.items()}
+
+
+def _detached(value: Tensor | float) -> Tensor | float:
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def _summed(added: list[tuple[Tensor | float, Tensor | float]]) -> tuple[Tensor | float, Tensor | float]:

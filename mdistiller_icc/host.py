@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from mdistiller_icc import __version__
 from mdistiller_icc.builtin.config import CFG as BUILTIN
 from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.version import __version__
 
 NAMES = ("builtin", "mdistiller")
 

@@ -60,12 +60,27 @@ class LaunchedConfig(CfgNode):
     registered: Registered
 
     def merge_from_file(self, cfg_filename: str) -> None:
+        """Merge a YAML file.
+
+        Raises:
+            UserError: it cannot be read, or holds an unknown key or a wrong type.
+        """
         self._take(load_config(self, cfg_filename))
 
     def merge_from_list(self, cfg_list: Sequence[str] | None) -> None:
+        """Merge ``KEY VALUE`` pairs.
+
+        Raises:
+            UserError: a key is unknown, or a value of a wrong type.
+        """
         self._take(load_config(self, None, cfg_list or ()))
 
     def freeze(self) -> None:
+        """Check what the configuration names, make its teacher ready, and seed the process.
+
+        Raises:
+            UserError: a name is unknown, or mdistiller's scripts cannot do what is asked for.
+        """
         host, node, dataset = self.registered.host, self.DISTILLER, self.DATASET.TYPE
         _refuse_unread(self, self.registered.added["config nodes"])
         known = data_sets().get(dataset)
@@ -88,6 +103,7 @@ class LaunchedConfig(CfgNode):
             seed_everything(self.EXPERIMENT.SEED)
 
     def clone(self) -> CfgNode:
+        """A plain copy, which merges as yacs does."""
         return CfgNode(super().clone())
 
     def _take(self, merged: CfgNode) -> None:

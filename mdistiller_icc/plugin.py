@@ -10,6 +10,7 @@ from torch import nn
 
 from mdistiller_icc.config import ADDED, extend
 from mdistiller_icc.data import data_sets
+from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.distillers.methods import distiller_dict as distillers
 from mdistiller_icc.host import Host, get_host
 from mdistiller_icc.icc import ICC
@@ -48,7 +49,8 @@ def _register() -> Registered:
         added[what].append(name)
         return True
 
-    for name, distiller in {"ICC": ICC, **distillers}.items():
+    ours: dict[str, type[Distiller]] = {"ICC": ICC, **distillers}
+    for name, distiller in ours.items():
         if add(host.distiller_dict, name, distiller, "distillers") and name not in host.CFG:
             host.CFG[name] = distiller.defaults()
             added["config nodes"].append(name)

@@ -52,6 +52,7 @@ class Draws:
         return Draws(self.angle[rows], self.top[rows], self.left[rows], self.flip[rows])
 
     def to(self, device: torch.device) -> Draws:
+        """The same draws, on a device."""
         return Draws(self.angle.to(device), self.top.to(device), self.left.to(device), self.flip.to(device))
 
 

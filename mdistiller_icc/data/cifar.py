@@ -19,7 +19,8 @@ SIZE = 32
 class Opener(Protocol):
     """A class of torchvision's, which reads one split and downloads both."""
 
-    def __call__(self, root: Path, train: bool, download: bool) -> Any: ...
+    def __call__(self, root: Path, train: bool, download: bool) -> Any:
+        """One split of the data set under ``root``, downloaded first if asked for."""
 
 
 class Layout(NamedTuple):

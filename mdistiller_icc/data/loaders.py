@@ -46,6 +46,7 @@ class Normalize:
         self._row = self._mean[:0], self._scale[:0]  # both, repeated for every pixel of a row
 
     def __call__(self, image: Tensor) -> Tensor:
+        """Images (B, C, H, W) of bytes as float32, normalised and in the wanted layout."""
         if not self._channels_last:
             mean, scale = self._mean.view(1, -1, 1, 1), self._scale.view(1, -1, 1, 1)
             return image.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).mul_(scale)
@@ -166,4 +167,5 @@ class Loaded:
 
     @property
     def num_classes(self) -> int:
+        """How many classes the labels tell apart."""
         return len(self.classes)

@@ -81,6 +81,7 @@ class Distiller(Hooks, nn.Module):
             self.teach(image)
 
     def train(self, mode: bool = True) -> Distiller:
+        """Put the student and the method's own layers in train or eval mode; the teacher stays in eval mode."""
         super().train(mode)
         if self.teacher is not None:
             self.teacher.eval()
@@ -104,14 +105,28 @@ class Distiller(Hooks, nn.Module):
         assert self.teacher is not None, f"{type(self).__name__} has no teacher"
         if self._frozen is None or self._frozen.teacher is not self.teacher:  # set since, or a replica of DataParallel
             with torch.no_grad():
-                return self.teacher(image)
-        return self._frozen(image)
+                taught: tuple[Tensor, Features] = self.teacher(image)
+        else:
+            taught = self._frozen(image)
+        return taught
 
-    def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward_train(
+        self, image: Tensor, target: Tensor, *, epoch: int, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The student's logits (B, C) and the weighted losses whose sum is trained on; a subclass defines it.
+
+        Args:
+            image: (B, 3, H, W), augmented and normalised.
+            target: (B,) class numbers.
+            epoch: counted from 1.
+            kwargs: what else the loader yields: ``index`` (B,), the images' numbers, and CRD's ``contrastive_index``.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no forward_train")
 
     def forward_test(self, image: Tensor) -> Tensor:
-        return self.student(image)[0]
+        """The student's logits (B, C)."""
+        logits: Tensor = self.student(image)[0]
+        return logits
 
     def forward(self, **kwargs: Any) -> Any:
         """``forward_train`` while training, else the student's logits for ``image``."""

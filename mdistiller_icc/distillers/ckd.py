@@ -45,7 +45,8 @@ class CKD(Distiller):
         logits_teacher, _features = self.teach(image)
         logits_student, _features = self.student(image)
         rows = (logits_student, logits_teacher)
-        loss_cl = ckd_loss(*(gather_rows(*rows) if self.gather else rows), self.temperature)
+        every_student, every_teacher = gather_rows(*rows) if self.gather else rows
+        loss_cl = ckd_loss(every_student, every_teacher, self.temperature)
         return logits_student, {
             "loss_ce": self.ce_weight * F.cross_entropy(logits_student, target),
             "loss_kd": self.cl_weight * loss_cl,

@@ -43,6 +43,7 @@ class PCKD(Distiller):
     """
 
     channels_last = True
+    teacher: nn.Module
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
@@ -93,11 +94,14 @@ class PCKD(Distiller):
         ce = F.cross_entropy(logits_student, target, reduction="none")
         preview = preview_weights(ce, self._of_all(ce)[0].mean(), epoch, self.preview_growth)
         own, others = self._relations_to_centers(pooled_student)
-        contrast = self._of_all(own, others, target.repeat(4), preview.detach().repeat(4))
+        every_own, every_other, every_target, every_preview = self._of_all(
+            own, others, target.repeat(4), preview.detach().repeat(4)
+        )
+        loss_cc = category_contrastive_loss(every_own, every_other, every_target, every_preview, *self.contrast)
 
         loss_kd = (
             self.weights.KD_WEIGHT * previewed_kd_loss(logits_student, logits_teacher, preview, self.temperature)
-            + self.weights.CC_WEIGHT * category_contrastive_loss(*contrast, *self.contrast)
+            + self.weights.CC_WEIGHT * loss_cc
             + self.weights.CA_WEIGHT
             * center_alignment_loss(
                 centers_with_bias(self.student, self.classifier_student),

@@ -33,6 +33,7 @@ class Compiled:
         self._compiled = torch.compile(training_pass, mode="reduce-overhead" if device.type == "cuda" else None)
 
     def __call__(self, **inputs: Any) -> Any:
+        """What the training pass returns for a batch, its ``image``, ``target``, ``index`` and ``epoch``."""
         if not self._prepared:
             self._prepared = True
             self.hooks.prepare(inputs["image"])

@@ -41,6 +41,7 @@ class Logs:
             )
 
     def epoch(self, metrics: dict[str, Any]) -> None:
+        """Log an epoch's figures, those that mdistiller logs under its names."""
         figures = {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
         for mdistillers, ours in WORKLOG.items():
             if ours in figures:
@@ -59,9 +60,11 @@ class Logs:
         self._write(f"{line}\n")
 
     def best(self, top1: float) -> None:
+        """Log the best test accuracy of the run, in percent."""
         self._write(f"best_acc\t{top1:.2f}\n")
 
     def close(self) -> None:
+        """Write what is still in memory, and end the run on W&B."""
         self.tensorboard.close()
         if self.wandb is not None:
             self.wandb.finish()

@@ -285,6 +285,11 @@ class DOTTrainer(Trainer):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
+        """Look at ``SOLVER.DOT.DELTA`` too: neither momentum may become negative.
+
+        Raises:
+            UserError: it is larger than the momentum.
+        """
         super().check(cfg)
         solver = cfg.SOLVER
         if abs(solver.DOT.DELTA) > solver.MOMENTUM:
@@ -294,9 +299,11 @@ class DOTTrainer(Trainer):
 
     @classmethod
     def settings(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Δ, which parts the two momenta."""
         return {"DOT": {"DELTA": cfg.SOLVER.DOT.DELTA}}
 
     def init_optimizer(self, cfg: CfgNode) -> torch.optim.Optimizer:
+        """`DOT`, whatever ``SOLVER.TYPE`` says, over everything learnable."""
         from mdistiller_icc.builtin.dot import DOT
 
         solver = cfg.SOLVER

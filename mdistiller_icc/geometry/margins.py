@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from mdistiller_icc.geometry.classes import class_means, listed
-from mdistiller_icc.icc.margin import margin
+from mdistiller_icc.losses.margin import margin
 
 
 def class_margins(logits: Tensor, target: Tensor) -> list[float | None]:
     """Return the mean over each class's samples of ``ρ = p_y − max_{i ≠ y} p_i``, None for a class without one.
 
-    ρ is the margin of ICC's gate (`mdistiller_icc.icc.margin`), negative where another class leads.
+    ρ is the margin of ICC's gate (`mdistiller_icc.losses.margin`), negative where another class leads.
 
     Args:
         logits: (N, C).

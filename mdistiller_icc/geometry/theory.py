@@ -1,4 +1,4 @@
-"""Does a measured quantity follow the form the theory bounds it by, a/λ + b? (ICC, Thm 4.3 [B])"""
+"""Does a measured quantity follow the form a/λ + b, by which the theory bounds it (ICC, Thm 4.3 [B])?"""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Fit:
     points: int
 
     def __call__(self, weight: float) -> float:
+        """The curve's value at λ = ``weight``."""
         return self.a / weight + self.b
 
 

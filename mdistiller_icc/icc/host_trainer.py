@@ -16,11 +16,11 @@ def icc_trainer(host: Any) -> type:
     Args:
         host: has ``name`` and ``trainer_dict``.
     """
-    plain = host.trainer_dict["base"]
+    plain: type = host.trainer_dict["base"]
     if host.name == "builtin":
         return plain
 
-    class ICCTrainer(plain):  # type: ignore[misc, valid-type]
+    class ICCTrainer(plain):  # type: ignore[misc]
         """mdistiller's trainer for the recipe ``ICC``: logs its figures and shows its warnings too."""
 
         def __init__(self, experiment_name: Any, distiller: Any, train_loader: Any, val_loader: Any, cfg: Any) -> None:
@@ -37,7 +37,8 @@ def icc_trainer(host: Any) -> type:
 
         def train_iter(self, data: Any, epoch: int, train_meters: Any) -> str:
             self.method.batch_index = data[2].to(next(self.method.parameters()).device)
-            return super().train_iter(data, epoch, train_meters)
+            message: str = super().train_iter(data, epoch, train_meters)
+            return message
 
         def log(self, lr: float, epoch: int, log_dict: dict[str, Any]) -> None:
             figures = self.method.diagnostics()

@@ -145,5 +145,6 @@ def view_source(loader: Any) -> Callable[[Tensor], Tensor]:
     Our loaders have ``views``; any other loader's data set is asked image by image, as its own workers do.
     """
     if hasattr(loader, "views"):
-        return loader.views
+        views: Callable[[Tensor], Tensor] = loader.views
+        return views
     return lambda index: torch.stack([loader.dataset[i][0] for i in index.tolist()]).to(index.device)

@@ -14,19 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.classifier import classifier_name
+from mdistiller_icc.classifier import centers, classifier_name
 from mdistiller_icc.data import data_set
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import settings
 from mdistiller_icc.icc.feature import select
-from mdistiller_icc.icc.margin import margin
 from mdistiller_icc.icc.positive import POSITIVES, view_source
 from mdistiller_icc.icc.queue import ClassQueues
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
 from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
+from mdistiller_icc.losses.margin import margin
 from mdistiller_icc.losses.precision import widened
 from mdistiller_icc.probe import probe
 
@@ -105,6 +105,7 @@ class ICC(Distiller):
 
     @torch.compiler.disable  # a loader is no network to compile
     def _with_second_views(self, image: Tensor, index: Tensor) -> Tensor:
+        assert self.views is not None
         wanted = self.positive.second_views(index)
         return torch.cat([image, self.views(wanted)]) if len(wanted) else image
 
@@ -146,7 +147,7 @@ class ICC(Distiller):
         comparable = self.feature_name in ("pooled_feat", "logits")
         if not comparable or not (self.adaptive or self.watch.share_is_due):
             return None
-        classifier = self.student.get_submodule(self.classifier).weight.flatten(1)
+        classifier = centers(self.student, self.classifier)
         of_ce = cross_entropy_pull(logits, target, classifier if self.feature_name == "pooled_feat" else None)
         return torch.stack([of_ce, intra_class_pull(each, feature, anchors)])
 

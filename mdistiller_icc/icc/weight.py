@@ -26,7 +26,8 @@ def cross_entropy_pull(logits: Tensor, target: Tensor, classifier: Tensor | None
     """
     gradient = widened(logits).softmax(1)
     gradient.scatter_add_(1, target.unsqueeze(1), gradient.new_full((len(target), 1), -1.0))
-    return (gradient if classifier is None else gradient @ widened(classifier)).norm(dim=1).mean()
+    pull: Tensor = (gradient if classifier is None else gradient @ widened(classifier)).norm(dim=1).mean()
+    return pull
 
 
 def intra_class_pull(each: Tensor, feature: Tensor, anchors: Tensor) -> Tensor:
@@ -40,11 +41,14 @@ def intra_class_pull(each: Tensor, feature: Tensor, anchors: Tensor) -> Tensor:
         anchors: how many of the A have a negative, scalar.
     """
     (gradient,) = torch.autograd.grad(each.sum(), feature, retain_graph=True)
-    return widened(gradient).norm(dim=1).sum() / anchors.clamp(min=1)
+    pull: Tensor = widened(gradient).norm(dim=1).sum() / anchors.clamp(min=1)
+    return pull
 
 
 class FixedWeight(nn.Module):
     """λ as the paper has it: a number between 0.01 and 0.03, tuned per data set [B]."""
+
+    value: Tensor
 
     def __init__(self, weight: float) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mdistiller_icc.losses.precision import full_precision
 from mdistiller_icc.losses.resolution import same_resolution
+from mdistiller_icc.losses.total import total
 
 
 @full_precision
@@ -30,7 +31,7 @@ def at_loss(feats_student: Sequence[Tensor], feats_teacher: Sequence[Tensor], p:
     for student, teacher in zip(feats_student, feats_teacher, strict=True):
         student, teacher = same_resolution(student, teacher.detach())
         losses.append(F.mse_loss(_attention(student, p), _attention(teacher, p)))
-    return sum(losses)
+    return total(losses)
 
 
 def _attention(feature: Tensor, p: float) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mdistiller_icc.losses.precision import full_precision
 from mdistiller_icc.losses.resolution import same_resolution
+from mdistiller_icc.losses.total import total
 
 SPARE = 3
 """How many more of the student's singular vectors are offered to the alignment than the teacher's."""
@@ -41,7 +42,7 @@ def kdsvd_loss(feats_student: Sequence[Tensor], feats_teacher: Sequence[Tensor],
         (_relation(student, before_student) - _relation(teacher, before_teacher)).square().sum() / len(student)
         for (before_student, before_teacher), (student, teacher) in zip(directions, directions[1:], strict=False)
     ]
-    return sum(losses)
+    return total(losses)
 
 
 def _directions(student: Tensor, teacher: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mdistiller_icc.losses.precision import full_precision
 from mdistiller_icc.losses.resolution import same_resolution
+from mdistiller_icc.losses.total import total
 
 
 @full_precision
@@ -30,7 +31,7 @@ def nst_loss(feats_student: Sequence[Tensor], feats_teacher: Sequence[Tensor]) -
     for student, teacher in zip(feats_student, feats_teacher, strict=True):
         student, teacher = same_resolution(student, teacher.detach())
         losses.append(_discrepancy(F.normalize(student.flatten(2), dim=2), F.normalize(teacher.flatten(2), dim=2)))
-    return sum(losses)
+    return total(losses)
 
 
 def _discrepancy(student: Tensor, teacher: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdistiller_icc.losses.precision import full_precision
+from mdistiller_icc.losses.total import total
 
 
 @full_precision
@@ -31,11 +32,11 @@ def ofd_loss(feats_student: Sequence[Tensor], feats_teacher: Sequence[Tensor], m
     """
     losses = []
     for student, teacher, least in zip(feats_student, feats_teacher, margins, strict=True):
-        teacher = F.adaptive_avg_pool2d(teacher.detach(), student.shape[2:])
+        teacher = F.adaptive_avg_pool2d(teacher.detach(), (student.shape[2], student.shape[3]))
         goal = torch.maximum(teacher, least[:, None, None])
         counts = (teacher > 0) | (student > goal)
         losses.append(((student - goal).square() * counts).sum() / len(student))
-    return sum(loss / 2**above for above, loss in enumerate(reversed(losses)))
+    return total(loss / 2**above for above, loss in enumerate(reversed(losses)))
 
 
 def margin(weight: Tensor, bias: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -16,6 +16,10 @@ R = TypeVar("R")
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
 
+@overload
+def widened(value: Tensor) -> Tensor: ...
+@overload
+def widened(value: Any) -> Any: ...
 def widened(value: Any) -> Any:
     """Return ``value`` with every half-precision tensor in it as float32; float64 stays float64."""
     if isinstance(value, Tensor):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdistiller_icc.losses.precision import full_precision
+from mdistiller_icc.losses.total import total
 
 PYRAMID = (4, 2, 1)
 
@@ -35,5 +36,5 @@ def hcl_loss(feats_student: Sequence[Tensor], feats_teacher: Sequence[Tensor]) -
             pooled = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
             terms.append(F.mse_loss(*pooled))
             weights.append(weights[-1] / 2)
-        losses.append(sum(w * term for w, term in zip(weights, terms, strict=True)) / sum(weights))
-    return sum(losses)
+        losses.append(total(w * term for w, term in zip(weights, terms, strict=True)) / sum(weights))
+    return total(losses)

@@ -138,8 +138,10 @@ def _interrupt(*_: object) -> None:
 
 
 def die_with_parent() -> None:
-    """Wait for the parent's end and end too: one that was killed cannot stop its workers, and a second start would meet
-    them in its folders."""
+    """Wait for the parent's end and end too.
+
+    One that was killed cannot stop its workers, and a second start would meet them in its folders.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

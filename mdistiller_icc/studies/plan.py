@@ -53,6 +53,7 @@ class PlannedRun:
 
     @property
     def folder(self) -> Path:
+        """Where the run's record and checkpoints are, or will be."""
         return RunFolder(self.cfg, self.name).path
 
     @property

@@ -52,6 +52,7 @@ class Study:
 
     @property
     def left(self) -> list[PlannedRun]:
+        """The runs that are not finished, in their order."""
         return [run for run in self.runs if self.states[run].status != "finished"]
 
     def told(self) -> str:

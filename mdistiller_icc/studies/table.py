@@ -110,6 +110,7 @@ class Table:
 
     @property
     def name(self) -> str:
+        """The table's file, without folder and ending."""
         return Path(self.source).stem
 
     def only(self, pairs: Sequence[str] | None, methods: Sequence[str] | None) -> Table:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from yacs.config import CfgNode
 
+from mdistiller_icc.classifier import classifier_layer
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
@@ -26,6 +27,11 @@ class TheoryICC(ICC):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
+        """Look at the recipe's settings, and that every sample gets a second view.
+
+        Raises:
+            UserError: a setting is out of range, or ``ICC.POSITIVE`` is not ``twin``.
+        """
         super().check(cfg)
         if cfg.ICC.POSITIVE != "twin":
             raise UserError(
@@ -33,11 +39,12 @@ class TheoryICC(ICC):
             )
 
     def classification_loss(self, logits: Tensor, feature: Tensor, target: Tensor) -> Tensor:
+        """L_Inter, and the cross-entropy that teaches the classifier and moves no feature."""
         f, view = scaled(feature, "cosine").chunk(2)
         negatives = f.unsqueeze(0).expand(len(f), -1, -1)
         others = target.unsqueeze(1) != target.unsqueeze(0)
         loss_inter = intra_class_loss(f, view, negatives, others, self.temperature).mean()
-        layer = cast("nn.Linear | nn.Conv2d", self.student.get_submodule(self.classifier))
+        layer = classifier_layer(self.student, self.classifier)
         from_detached = F.linear(feature[: len(target)].detach().float(), layer.weight.flatten(1), layer.bias)
         return loss_inter + F.cross_entropy(from_detached, target)
 

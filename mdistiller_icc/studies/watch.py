@@ -86,6 +86,7 @@ class Watch:
         self._draw()
 
     def close(self) -> None:
+        """Leave the bar as it stands, and the terminal to others."""
         if self.bar is not None:
             self.bar.close()
 

@@ -34,6 +34,7 @@ class Teacher:
         return f"{self.architecture}, {self.kind}" + (f", seed {self.seed}" if self.seed is not None else "")
 
     def record(self) -> dict[str, Any]:
+        """The same as plain values, for ``record.json``."""
         return asdict(self)
 
 

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yacs.config import CfgNode
 
-from mdistiller_icc.engine import record
-from mdistiller_icc.engine.accuracies import PROTOCOLS, accuracies
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.run import check, configure
+from mdistiller_icc.run import check, configure, record
+from mdistiller_icc.run.accuracies import PROTOCOLS, accuracies
 
 
 def solver(**changes):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdistiller_icc.icc.margin import margin
+from mdistiller_icc.losses.margin import margin
 
 
 @settings(deadline=None, max_examples=50)

@@ -16,8 +16,9 @@ from mdistiller_icc.builtin.distillers.rkd import RKD
 from mdistiller_icc.builtin.distillers.sp import SP
 from mdistiller_icc.builtin.distillers.vanilla import Vanilla
 from mdistiller_icc.builtin.distillers.vid import VID
+from mdistiller_icc.distillers.base import Distiller
 
-distiller_dict = {
+distiller_dict: dict[str, type[Distiller]] = {
     "NONE": Vanilla,
     "KD": KD,
     "AT": AT,

@@ -26,6 +26,10 @@ class ContrastMemory(nn.Module):
         momentum: share of the old embedding that is kept; ``CRD.NCE.MOMENTUM``.
     """
 
+    memory_student: Tensor
+    memory_teacher: Tensor
+    log_normalisers: Tensor
+
     def __init__(self, num_data: int, dim: int, temperature: float, momentum: float) -> None:
         super().__init__()
         self.temperature = temperature

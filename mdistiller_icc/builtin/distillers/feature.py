@@ -29,8 +29,10 @@ class FeatureDistiller(Distiller):
         self.ce_weight = node.LOSS.CE_WEIGHT
         self.feat_weight = node.LOSS.FEAT_WEIGHT
 
-    def feature_loss(self, features_student: Features, features_teacher: Features, **kwargs: Any) -> Tensor:
-        """The unweighted loss; ``kwargs`` is what the trainer passes beside image and target."""
+    def feature_loss(
+        self, features_student: Features, features_teacher: Features, *, index: Tensor, **kwargs: Any
+    ) -> Tensor:
+        """The unweighted loss; ``index``, the images' numbers, and ``kwargs`` are the trainer's."""
         raise NotImplementedError(f"{type(self).__name__} defines no feature_loss")
 
     def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:

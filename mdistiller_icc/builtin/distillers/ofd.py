@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
@@ -12,7 +12,17 @@ from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.builtin.distillers.settings import image_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look, pair_stages, sizes
 from mdistiller_icc.distillers.base import Features
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.ofd import margin, ofd_loss
+
+
+@runtime_checkable
+class HasLastNorms(Protocol):
+    """A network that can be OFD's teacher."""
+
+    def get_bn_before_relu(self) -> list[nn.BatchNorm2d]:
+        """The batch norms that end its last stages, the last stage's last."""
+        ...
 
 
 class OFD(FeatureDistiller):
@@ -28,11 +38,18 @@ class OFD(FeatureDistiller):
         teacher: the network it learns from; has ``get_bn_before_relu()``, the batch norms that end its last stages.
         cfg: reads the node ``OFD``. With ``COMPAT.UPSTREAM`` stages are counted from the last, and the
             teacher is in train mode; its drifted statistics are not saved, so a resumed run starts them anew.
+
+    Raises:
+        UserError: the teacher's stages do not end in batch norms, or it does not say in which.
     """
+
+    teacher: nn.Module
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher, cfg.OFD)
         self.upstream = upstream(cfg)
+        if not isinstance(teacher, HasLastNorms):
+            raise UserError(f"{type(teacher).__name__} cannot be OFD's teacher: it has no get_bn_before_relu()")
         norms = teacher.get_bn_before_relu()
         maps_student, maps_teacher = (f["preact_feats"][1:] for f in look(student, teacher, image_size(cfg)))
         self.first = max(len(maps_teacher) - len(norms), 0)

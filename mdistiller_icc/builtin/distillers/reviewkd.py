@@ -118,6 +118,7 @@ class Fusion(nn.Module):
         """Return the level in the teacher's shape (B, channels_out, *size), and what to carry on."""
         level = self.conv1(level)
         if self.att_conv is not None:
+            assert carried is not None, "there is no deeper level"
             carried = F.interpolate(carried, level.shape[2:], mode="nearest")
             weight = self.att_conv(torch.cat([level, carried], dim=1))
             level = level * weight[:, :1] + carried * weight[:, 1:]

@@ -39,5 +39,5 @@ class RKD(FeatureDistiller):
 
     def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
         student, teacher = (features["pooled_feat"].flatten(1) for features in (features_student, features_teacher))
-        rows = gather_rows(student, teacher)
-        return rkd_loss(*rows, self.distance_weight, self.angle_weight, self.eps, self.squared)
+        student, teacher = gather_rows(student, teacher)
+        return rkd_loss(student, teacher, self.distance_weight, self.angle_weight, self.eps, self.squared)

@@ -14,6 +14,7 @@ from mdistiller_icc.builtin.distillers.settings import image_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look, pair_stages, sizes
 from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.losses.resolution import same_resolution
+from mdistiller_icc.losses.total import total
 from mdistiller_icc.losses.vid import vid_loss
 
 
@@ -60,7 +61,7 @@ class VID(FeatureDistiller):
         for (s, t), regress, log_scale in zip(self.pairs, self.regressors, self.log_scales, strict=True):
             student, teacher = same_resolution(feats_student[s], feats_teacher[t])
             losses.append(vid_loss(regress(student), log_scale, teacher, self.eps))
-        return sum(losses)
+        return total(losses)
 
 
 def _regressor(channels_in: int, channels_out: int) -> nn.Sequential:

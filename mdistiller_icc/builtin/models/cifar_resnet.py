@@ -41,7 +41,7 @@ class CifarResNet(Staged, nn.Module):
         he_fan_out(self)
 
     def get_bn_before_relu(self) -> list[nn.BatchNorm2d]:
-        return [stage[-1].last_bn for stage in (self.layer1, self.layer2, self.layer3)]
+        return [stage.last_bn for stage in (self.layer1, self.layer2, self.layer3)]
 
     def forward(self, image: Tensor) -> Output:
         x = self.relu(self.bn1(self.conv1(image)))

@@ -24,6 +24,10 @@ class SmallImageResNet(Staged, nn.Module):
     """
 
     feature_modules = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
+    layer1: ResidualStage
+    layer2: ResidualStage
+    layer3: ResidualStage
+    layer4: ResidualStage
 
     def __init__(self, depths: tuple[int, int, int, int], bottleneck: bool, *, num_classes: int) -> None:
         super().__init__()
@@ -44,7 +48,7 @@ class SmallImageResNet(Staged, nn.Module):
         return [self.layer1, self.layer2, self.layer3, self.layer4]
 
     def get_bn_before_relu(self) -> list[nn.BatchNorm2d]:
-        return [stage[-1].last_bn for stage in self.stages]
+        return [stage.last_bn for stage in self.stages]
 
     def forward(self, image: Tensor) -> Output:
         x = F.relu(self.bn1(self.conv1(image)))

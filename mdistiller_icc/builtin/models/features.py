@@ -41,6 +41,11 @@ class Staged:
         raise UserError(f"{type(self).__name__} cannot be OFD's teacher: its stages do not end in a batch norm")
 
 
+def last_norm(module: nn.Module) -> nn.BatchNorm2d:
+    """The batch norm that is defined last in ``module``, where that is the one it ends in."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)][-1]
+
+
 def read_out(head: Callable[[Tensor], Tensor], last: Tensor, feats: list[Tensor], preacts: list[Tensor]) -> Output:
     """Pool the last map over space, classify it, and hand out the features with the logits.
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .features import Output, Staged, read_out
 
+if TYPE_CHECKING:
+    from torchvision.models.resnet import BasicBlock, Bottleneck
 
-def before_last_relu(block: nn.Module, x: Tensor) -> Tensor:
-    """What a torchvision residual block (basic or bottleneck) computes up to its last ReLU."""
+
+def before_last_relu(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
+    """What a torchvision residual block computes up to its last ReLU."""
     out = block.bn2(block.conv2(block.relu(block.bn1(block.conv1(x)))))
     if hasattr(block, "conv3"):
         out = block.bn3(block.conv3(block.relu(out)))
@@ -28,6 +32,15 @@ class ImageNetResNet(Staged, nn.Module):
     """
 
     feature_modules = ("conv1", "bn1", "relu", "layer1", "layer2", "layer3", "layer4")
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    relu: nn.ReLU
+    maxpool: nn.MaxPool2d
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+    fc: nn.Linear
 
     def __init__(self, name: str, *, pretrained: bool = False, num_classes: int = 1000) -> None:
         # Imported here because it takes a second that only ImageNet runs should pay.
@@ -48,7 +61,7 @@ class ImageNetResNet(Staged, nn.Module):
         return [self.layer1, self.layer2, self.layer3, self.layer4]
 
     @staticmethod
-    def _last(stage: nn.Sequential, kind: str) -> nn.Module:
+    def _last(stage: nn.Sequential, kind: str) -> Any:
         block = stage[-1]
         return getattr(block, f"{kind}3" if hasattr(block, f"{kind}3") else f"{kind}2")
 

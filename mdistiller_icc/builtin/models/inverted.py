@@ -44,10 +44,6 @@ class InvertedResidual(nn.Module):
         self.name = name
         self.adds_input = stride == 1 and in_channels == out_channels
 
-    @property
-    def last_bn(self) -> nn.BatchNorm2d:
-        return getattr(self, self.name)[-1]
-
     def forward(self, x: Tensor) -> Tensor:
         out = getattr(self, self.name)(x)
         return out + x if self.adds_input else out

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import UserError
-from .features import Output, Staged, read_out
+from .features import Output, Staged, last_norm, read_out
 
 # One row per separable convolution: input and output channels, stride.
 SEPARABLE = (
@@ -58,7 +58,7 @@ class MobileNetV1(Staged, nn.Module):
         )
 
     def get_bn_before_relu(self) -> list[nn.BatchNorm2d]:
-        return [self.model[number][-1] for number in FEATURE_LAYERS]
+        return [last_norm(self.model[number]) for number in FEATURE_LAYERS]
 
     def forward(self, image: Tensor) -> Output:
         x = image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .features import Output, Staged, read_out
+from .features import Output, Staged, last_norm, read_out
 from .inverted import InvertedResidual
 from .weights import he_fan_out, small_linear
 
@@ -53,9 +53,10 @@ class MobileNetV2(Staged, nn.Module):
             widths.append(out)
         self.stage_channels = [widths[0], *(widths[number + 1] for number in FEATURE_STAGES)]
         self.conv2 = self._convolution(channels, 1280, kernel=1, stride=1)
-        self.classifier = nn.Sequential(nn.Linear(1280, num_classes))
+        linear = nn.Linear(1280, num_classes)
+        self.classifier = nn.Sequential(linear)
         he_fan_out(self)
-        small_linear(self.classifier[0])
+        small_linear(linear)
 
     @staticmethod
     def _convolution(in_channels: int, out_channels: int, *, kernel: int, stride: int) -> nn.Sequential:
@@ -63,7 +64,7 @@ class MobileNetV2(Staged, nn.Module):
         return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
     def get_bn_before_relu(self) -> list[nn.BatchNorm2d]:
-        return [self.blocks[number][-1].last_bn for number in FEATURE_STAGES]
+        return [last_norm(self.blocks[number]) for number in FEATURE_STAGES]
 
     def forward(self, image: Tensor) -> Output:
         x = self.conv1(image)

@@ -74,6 +74,13 @@ class ResidualStage(nn.Sequential):
         )
         self.out_channels = out_channels
 
+    @property
+    def last_bn(self) -> nn.BatchNorm2d:
+        """The batch norm before the stage's last addition."""
+        block = self[-1]
+        assert isinstance(block, ResidualBlock)
+        return block.last_bn
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The stage's output, and the same before its last ReLU."""
         *inner, last = self

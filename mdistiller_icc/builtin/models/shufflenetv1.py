@@ -52,6 +52,9 @@ class ShuffleNetV1(Staged, nn.Module):
     """
 
     feature_modules = ("conv1", "bn1", "layer1", "layer2", "layer3")
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
 
     def __init__(
         self, widths: tuple[int, int, int], depths: tuple[int, int, int], groups: int, *, num_classes: int

@@ -12,10 +12,12 @@ from .features import Output, Staged, read_out
 
 
 def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A 1×1 convolution: it mixes the channels of a pixel."""
     return nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
 
 def depthwise(channels: int, stride: int) -> nn.Conv2d:
+    """A 3×3 convolution of each channel alone."""
     return nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=channels, bias=False)
 
 
@@ -66,6 +68,9 @@ class ShuffleNetV2(Staged, nn.Module):
     """
 
     feature_modules = ("conv1", "bn1", "layer1", "layer2", "layer3")
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
 
     def __init__(self, widths: tuple[int, int, int, int], depths: tuple[int, int, int], *, num_classes: int) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .features import Output, Staged, read_out
+from .features import Output, Staged, last_norm, read_out
 from .inverted import InvertedResidual
 
 # One row per stage: expansion, channels, blocks, stride of the first.
@@ -50,7 +50,8 @@ class TinyMobileNetV2(Staged, nn.Module):
         self.stage_channels = [32, *(STAGES[number - 1][1] for number in FEATURE_STAGES), 1280]
 
     def get_bn_before_relu(self) -> list[nn.BatchNorm2d]:
-        return [self.get_submodule(f"stage{number}")[-1].last_bn for number in FEATURE_STAGES] + [self.conv1[1]]
+        ends = [*(self.get_submodule(f"stage{number}") for number in FEATURE_STAGES), self.conv1]
+        return [last_norm(module) for module in ends]
 
     def _classify(self, pooled: Tensor) -> Tensor:
         return self.conv2(pooled[:, :, None, None]).flatten(1)

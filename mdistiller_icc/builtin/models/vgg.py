@@ -7,7 +7,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .features import Output, Staged, read_out
+from .features import Output, Staged, last_norm, read_out
 from .weights import he_fan_out, small_linear
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -32,6 +32,7 @@ class VGG(Staged, nn.Module):
     """
 
     feature_modules = tuple(f"{part}{number}" for number in range(5) for part in ("block", "pool"))
+    block0: nn.Sequential
 
     def __init__(self, depths: tuple[int, int, int, int, int], *, num_classes: int) -> None:
         super().__init__()
@@ -46,7 +47,7 @@ class VGG(Staged, nn.Module):
         small_linear(self.classifier)
 
     def get_bn_before_relu(self) -> list[nn.BatchNorm2d]:
-        return [self.get_submodule(f"block{number}")[-1] for number in range(1, 5)]
+        return [last_norm(self.get_submodule(f"block{number}")) for number in range(1, 5)]
 
     def forward(self, image: Tensor) -> Output:
         # The fourth pool is for 64-pixel images alone: at 32 pixels the last two stages share one resolution.

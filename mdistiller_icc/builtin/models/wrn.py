@@ -40,6 +40,13 @@ class PreactStage(nn.Module):
         first = PreactBlock(in_channels, out_channels, stride)
         self.layer = nn.Sequential(first, *(PreactBlock(out_channels, out_channels, 1) for _ in range(depth - 1)))
 
+    @property
+    def first_bn(self) -> nn.BatchNorm2d:
+        """The batch norm that the stage begins with."""
+        block = self.layer[0]
+        assert isinstance(block, PreactBlock)
+        return block.bn1
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The stage's output, and its normalised input."""
         first, *rest = self.layer
@@ -80,7 +87,7 @@ class WideResNet(Staged, nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def get_bn_before_relu(self) -> list[nn.BatchNorm2d]:
-        return [self.block2.layer[0].bn1, self.block3.layer[0].bn1, self.bn1]
+        return [self.block2.first_bn, self.block3.first_bn, self.bn1]
 
     def forward(self, image: Tensor) -> Output:
         stem = self.conv1(image)

@@ -127,10 +127,10 @@ def _marked(text: str, rank: str | None) -> str:
 
 
 def escape(text: str) -> str:
-    """The text for LaTeX; characters that pdflatex cannot set are given as their code point.
+    r"""The text for LaTeX; characters that pdflatex cannot set are given as their code point.
 
     >>> escape("wrn_40_2 → 5 %")
-    'wrn\\\\_40\\\\_2 $\\\\rightarrow$ 5 \\\\%'
+    'wrn\\_40\\_2 $\\rightarrow$ 5 \\%'
     """
     out = []
     for c in one_line(text):

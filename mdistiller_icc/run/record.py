@@ -15,12 +15,12 @@ import yaml
 from torch import nn
 from yacs.config import CfgNode
 
-from mdistiller_icc import __version__
-from mdistiller_icc.engine.accuracies import accuracies, best
-from mdistiller_icc.engine.resolved import Resolved
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.run.accuracies import accuracies, best
+from mdistiller_icc.run.resolved import Resolved
 from mdistiller_icc.teachers import checkpoint, resolve
+from mdistiller_icc.version import __version__
 
 SCHEMA = 1
 

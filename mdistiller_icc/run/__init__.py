@@ -16,10 +16,10 @@ from mdistiller_icc.distillers import base
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
-from mdistiller_icc.engine.record import Record
-from mdistiller_icc.engine.resolved import Resolved, check, configure, resolve_device
 from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.run.record import Record
+from mdistiller_icc.run.resolved import Resolved, check, configure, resolve_device
 from mdistiller_icc.teachers import resolve
 
 __all__ = ["check", "configure", "resolve_device", "run"]
