@@ -272,7 +272,7 @@ class Trainer:
             _restore_random_state(state["random"], self.device)
             epoch = int(state["epoch"])
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            what = str(error).splitlines()[0]
+            what = " ".join(line.strip() for line in str(error).splitlines()[:2])  # torch's first names the class alone
             raise UserError(f"{path}: not a checkpoint of this run ({type(error).__name__}: {what})") from None
         self.history = self.folder.metrics(until=epoch)
         for metrics in self.history:  # told when they were new; what is to come is seen against them

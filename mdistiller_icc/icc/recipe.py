@@ -87,6 +87,13 @@ class ICC(Distiller):
         own = [name for name, _ in self.named_buffers() if not name.startswith("student.")]
         self._ddp_params_and_buffers_to_ignore = own
 
+    def get_extra_state(self) -> dict[str, str]:
+        return {"similarity": self.similarity}  # version 0.1.0 knew cosines alone; its runs do not go on with others
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        if state["similarity"] != self.similarity:
+            raise ValueError(f"its queues hold features for ICC.SIMILARITY {state['similarity']}")
+
     def forward_train(
         self, image: Tensor, target: Tensor, *, index: Tensor | None = None, epoch: int = 1, **_: Any
     ) -> tuple[Tensor, dict[str, Tensor]]:
