@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc.queue import Met
@@ -139,12 +139,22 @@ class Memory(Positive):
 POSITIVES: dict[str, type[Positive]] = {"view": View, "twin": Twin, "memory": Memory}
 
 
-def view_source(loader: Any) -> Callable[[Tensor], Tensor]:
-    """How to draw a fresh augmented view of given training images from ``loader``.
+class ViewLoader(Protocol):
+    """What ICC needs of a loader of training images; ours have it."""
 
-    Our loaders have ``views``; any other loader's data set is asked image by image, as its own workers do.
-    """
-    if hasattr(loader, "views"):
-        views: Callable[[Tensor], Tensor] = loader.views
-        return views
-    return lambda index: torch.stack([loader.dataset[i][0] for i in index.tolist()]).to(index.device)
+    num_data: int
+    """How many training images there are."""
+
+    def views(self, index: Tensor) -> Tensor:
+        """A fresh augmented view of the images ``index`` (V,), as a batch has them, (V, 3, H, W)."""
+
+
+class ItemViews:
+    """The same of torch's `DataLoader`, whose data set is asked image by image, as its own workers do."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.dataset: Any = loader.dataset
+        self.num_data: int = len(self.dataset)
+
+    def views(self, index: Tensor) -> Tensor:
+        return torch.stack([self.dataset[i][0] for i in index.tolist()]).to(index.device)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import centers, classifier_name
@@ -20,7 +21,7 @@ from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import settings
 from mdistiller_icc.icc.feature import select
-from mdistiller_icc.icc.positive import POSITIVES, view_source
+from mdistiller_icc.icc.positive import POSITIVES, ItemViews, ViewLoader
 from mdistiller_icc.icc.queue import ClassQueues
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.icc.watch import Watch
@@ -76,10 +77,11 @@ class ICC(Distiller):
     def check(cls, cfg: CfgNode) -> None:
         settings.check(cfg.ICC)
 
-    def attach(self, train_loader: Any) -> None:
+    def attach(self, train_loader: ViewLoader | DataLoader[Any]) -> None:
         """Learn where second views come from and how many training images there are."""
-        self.views = view_source(train_loader)
-        self.positive.attach(train_loader.num_data if hasattr(train_loader, "num_data") else len(train_loader.dataset))
+        loader = ItemViews(train_loader) if isinstance(train_loader, DataLoader) else train_loader
+        self.views = loader.views
+        self.positive.attach(loader.num_data)
         self._keep_ranks_apart()
 
     def _keep_ranks_apart(self) -> None:

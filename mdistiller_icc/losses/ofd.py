@@ -39,7 +39,7 @@ def ofd_loss(feats_student: Sequence[Tensor], feats_teacher: Sequence[Tensor], m
     return total(loss / 2**above for above, loss in enumerate(reversed(losses)))
 
 
-def margin(weight: Tensor, bias: Tensor) -> Tensor:
+def negative_margin(weight: Tensor, bias: Tensor) -> Tensor:
     """Expected pre-activation of each channel where it is negative, from its batch norm.
 
     Behind a batch norm a channel is taken as Normal(bias, weight²), as in section 3.2 of the paper:

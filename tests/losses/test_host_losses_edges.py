@@ -18,7 +18,7 @@ from mdistiller_icc.losses.dkd import dkd_loss
 from mdistiller_icc.losses.kd import kd_loss
 from mdistiller_icc.losses.kdsvd import kdsvd_loss
 from mdistiller_icc.losses.nst import nst_loss
-from mdistiller_icc.losses.ofd import margin, ofd_loss
+from mdistiller_icc.losses.ofd import negative_margin, ofd_loss
 from mdistiller_icc.losses.pkt import pkt_loss
 from mdistiller_icc.losses.resolution import same_resolution
 from mdistiller_icc.losses.rkd import rkd_loss
@@ -157,12 +157,12 @@ def test_ofds_margin_is_the_mean_of_what_is_negative(mean: float, std: float) ->
     steps = torch.linspace(mean - 12 * std, 0, 200_001, dtype=torch.float64)
     density = torch.exp(-(((steps - mean) / std) ** 2) / 2)
     expected = torch.trapezoid(steps * density, steps) / torch.trapezoid(density, steps)
-    found = margin(torch.tensor([-std], dtype=torch.float64), torch.tensor([mean], dtype=torch.float64))
+    found = negative_margin(torch.tensor([-std], dtype=torch.float64), torch.tensor([mean], dtype=torch.float64))
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_ofds_margin_of_channels_that_are_hardly_ever_negative_or_constant() -> None:
-    found = margin(torch.tensor([0.5, 0.0, 0.0, 0.0]), torch.tensor([10.0, 1.0, -1.0, 0.0]))
+    found = negative_margin(torch.tensor([0.5, 0.0, 0.0, 0.0]), torch.tensor([10.0, 1.0, -1.0, 0.0]))
     assert found.tolist() == [-1.5, 0.0, -1.0, 0.0]
 
 

@@ -13,7 +13,7 @@ from mdistiller_icc.builtin.distillers.settings import image_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look, pair_stages, sizes
 from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.losses.ofd import margin, ofd_loss
+from mdistiller_icc.losses.ofd import negative_margin, ofd_loss
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ class OFD(FeatureDistiller):
         for stage, (s, t) in enumerate(self.pairs):
             channels = maps_student[s].shape[1], maps_teacher[t].shape[1]
             self.connectors.append(connector(*channels, cfg.OFD.CONNECTOR.KERNEL_SIZE))
-            self.register_buffer(f"margin_{stage}", margin(norms[t].weight, norms[t].bias), persistent=False)
+            self.register_buffer(f"margin_{stage}", negative_margin(norms[t].weight, norms[t].bias), persistent=False)
 
     @staticmethod
     def defaults() -> CfgNode:
