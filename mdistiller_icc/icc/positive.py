@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sized
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -153,8 +154,8 @@ class ItemViews:
     """The same of torch's `DataLoader`, whose data set is asked image by image, as its own workers do."""
 
     def __init__(self, loader: DataLoader[Any]) -> None:
-        self.dataset: Any = loader.dataset
-        self.num_data: int = len(self.dataset)
+        self.dataset = loader.dataset
+        self.num_data = len(cast(Sized, loader.dataset))
 
     def views(self, index: Tensor) -> Tensor:
         return torch.stack([self.dataset[i][0] for i in index.tolist()]).to(index.device)
