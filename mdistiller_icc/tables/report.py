@@ -109,7 +109,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The sections to show, the runs that are in none of them, and pictures of the embedding geometry.
+    """The sections to show, the runs that are in none of them, and the pictures that studies drew.
 
     ``runs`` counts those shown; ``width`` is that of a line of text, None for any.
     """

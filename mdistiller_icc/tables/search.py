@@ -71,7 +71,9 @@ def _walk(folder: str, left_out: list[LeftOut]) -> Iterator[tuple[str, str, set[
 
 
 def _is_picture(path: str, name: str) -> bool:
-    return name.endswith(".png") and (name.startswith("geometry") or os.path.basename(path).startswith("geometry"))
+    """Whether a study drew it: its name, or that of its folder, says what of."""
+    drawn = ("geometry", "analysis")
+    return name.endswith(".png") and (name.startswith(drawn) or os.path.basename(path).startswith(drawn))
 
 
 def _sibling(folder: str) -> str:

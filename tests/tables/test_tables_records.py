@@ -131,13 +131,14 @@ def test_a_folder_that_is_missing_or_has_no_run_is_named(output, tmp_path):
         find([output.root, tmp_path / "empty"])
 
 
-def test_geometry_pictures_are_found(output):
+def test_pictures_of_studies_are_found(output):
     folder = output.run()
-    (output.root / "geometry").mkdir()
-    for picture in (folder / "geometry_test.png", folder / "other.png", output.root / "geometry" / "tsne.png"):
+    drawn = [output.root / "geometry" / "tsne.png", output.root / "analysis_pareto" / "front.png"]
+    for picture in [folder / "geometry_test.png", folder / "other.png", *drawn]:
+        picture.parent.mkdir(exist_ok=True)
         picture.write_bytes(b"")
     names = sorted(os.path.basename(path) for path in find([output.root]).pictures)
-    assert names == ["geometry_test.png", "tsne.png"]
+    assert names == ["front.png", "geometry_test.png", "tsne.png"]
 
 
 json_values = st.recursive(

@@ -1,4 +1,4 @@
-"""HTML: one page that needs nothing else, with sortable tables, accuracy curves and the geometry pictures."""
+"""HTML: one page that needs nothing else, with sortable tables, accuracy curves and the studies' pictures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write(report: Report) -> str:
         room = max(0, room - len(panels))
     if report.pictures:
         figures = "".join(map(_picture, report.pictures))
-        body.append(f'<section><h2>Embedding geometry</h2><div class="pictures">{figures}</div></section>')
+        body.append(f'<section><h2>Pictures of the studies</h2><div class="pictures">{figures}</div></section>')
     if report.left_out:
         rows = "".join(f"<tr><td>{_text(run.folder)}<td>{_text(run.reason)}" for run in report.left_out)
         table = f'<div class="scroll"><table><thead><tr><th>Run folder<th>Reason<tbody>{rows}</table></div>'
