@@ -104,9 +104,8 @@ def test_costs_from_past_records(tmp_path, runs):
     assert Past([tmp_path], "cpu").cost(teacher).seconds is None
     write_record(tmp_path, "plain", method="NONE", seconds=50.0)
     past = Past([tmp_path], "cpu")
-    assert past.cost(teacher).seconds == pytest.approx(5 * teacher.cfg.SOLVER.EPOCHS), (
-        "the same network, another method"
-    )
+    passes = teacher.cfg.SOLVER.EPOCHS * teacher.cfg.DATASET.FRACTION  # over the images of the records
+    assert past.cost(teacher).seconds == pytest.approx(5 * passes), "the same network, another method"
     assert past.cost(student).seconds is None and past.cost(student).size is None
     write_record(tmp_path, "icc", seconds=80.0)
     write_record(tmp_path, "half", seconds=40.0, num_train=500, protocol={"fraction": 0.5, "holdout": 0.0})
@@ -115,11 +114,11 @@ def test_costs_from_past_records(tmp_path, runs):
     (tmp_path / "digits/damaged").mkdir()
     (tmp_path / "digits/damaged/record.json").write_text("{")
     cost = Past([tmp_path], "cpu").cost(teacher)
-    assert cost.seconds == pytest.approx(8 * teacher.cfg.SOLVER.EPOCHS), "its own method, if there is one"
+    assert cost.seconds == pytest.approx(8 * passes), "its own method, if there is one"
     assert cost.size > 5000
     whose = {"architecture": "resnet20", "kind": "icc"}
     write_record(tmp_path, "dkd", method="DKD", student={"architecture": "resnet8"}, teacher=whose, seconds=30.0)
-    assert Past([tmp_path], "cpu").cost(student).seconds == pytest.approx(3 * student.cfg.SOLVER.EPOCHS)
+    assert Past([tmp_path], "cpu").cost(student).seconds == pytest.approx(3 * passes)
 
 
 @given(st.lists(st.none() | st.floats(0, 1e6)))
