@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A test may take some gigabytes: a worker a core, but not 64.
+TESTS = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 .PHONY: install quickstart test test-all lint clean
 
@@ -16,10 +18,10 @@ quickstart: install
 	$(BIN)/python tools/quickstart.py
 
 test: install
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 test-all: install
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(TESTS) -m 'slow or not slow'
 
 lint: install
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +40,7 @@ def run_all(
         raise UserError("--engine ray: Ray is not installed: pip install 'mdistiller_icc[ray]'") from None
     here: dict[str, Any] = {} if address else {"num_cpus": at_once, "include_dashboard": False}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"--engine ray: {str(error).splitlines()[0]}") from None
     try:

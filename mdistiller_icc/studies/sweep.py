@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,34 +54,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own_words, options = split_overrides(arguments)
     given = parser().parse_args(own_words)
     pairs(options)
-    values, seeds = list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
-    objectives = [CROSS_ENTROPY, *([CONTRASTIVE] if given.theory else [])]
     from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
-    from mdistiller_icc.run import check, configure
-    from mdistiller_icc.studies.theory import TheoryICC
-
-    register().host.distiller_dict["ICC_THEORY"] = TheoryICC
-    for objective in objectives:  # before the first of them is trained
-        for value in values:
-            check(configure(given.cfg, [*options, *OBJECTIVES[objective], *_setting(given.key, value)]))
+    from mdistiller_icc.studies.theory import registered
 
     out = Path(given.out)
-    out.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    for objective in objectives:
-        for value in values:
-            for seed in seeds:
-                name = f"{objective},{given.key}:{value}"
-                chosen = [*OBJECTIVES[objective], *_setting(given.key, value)]
-                told = [*options, *chosen, "EXPERIMENT.NAME", name, "LOG.PREFIX", given.out]
-                measured = measure(given.cfg, told, seed, given.device)
-                rows.append({"objective": objective, "value": value, "seed": seed, **measured})
-                told_so_far = json.dumps({"key": given.key, "options": options, "rows": rows}, indent=1)
-                (out / "sweep.json").write_text(told_so_far)
+    with registered(register().host.distiller_dict) if given.theory else nullcontext():
+        rows = _train(given, options, list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds)), out)
     text = "\n".join([_table(given.key, rows), *_fits(given.key, rows, out)])
     (out / "sweep.md").write_text(text + "\n")
     print(text)
     return 0
+
+
+def _train(
+    given: argparse.Namespace, options: Sequence[str], values: Sequence[str], seeds: Sequence[int], out: Path
+) -> list[Row]:
+    """A row for every objective, value and seed; ``sweep.json`` holds those that are there, after each."""
+    from mdistiller_icc.run import check, configure
+
+    objectives = [CROSS_ENTROPY, *([CONTRASTIVE] if given.theory else [])]
+    for objective in objectives:  # before the first of them is trained
+        for value in values:
+            check(configure(given.cfg, [*options, *OBJECTIVES[objective], *_setting(given.key, value)]))
+
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for objective, value, seed in product(objectives, values, seeds):
+        chosen = [*OBJECTIVES[objective], *_setting(given.key, value)]
+        named = ["EXPERIMENT.NAME", f"{objective},{given.key}:{value}", "LOG.PREFIX", given.out]
+        measured = measure(given.cfg, [*options, *chosen, *named], seed, given.device)
+        rows.append({"objective": objective, "value": value, "seed": seed, **measured})
+        (out / "sweep.json").write_text(json.dumps({"key": given.key, "options": options, "rows": rows}, indent=1))
+    return rows
 
 
 def measure(path: str | None, options: Sequence[str], seed: int, device: str) -> Row:
