@@ -9,7 +9,7 @@ from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
-from mdistiller_icc.teachers import checkpoint, resolve, store
+from mdistiller_icc.teachers import checkpoint, resolve, store, weights
 
 CLASSES = tuple("0123456789")
 
@@ -25,7 +25,7 @@ def test_every_layout_is_read(tmp_path, network, wrapper, prefix):
     state = {prefix + key: value for key, value in network.state_dict().items()}
     torch.save({wrapper: state, "epoch": 240} if wrapper else state, tmp_path / "file")
     other = cifar_model_dict["resnet8"][0](num_classes=10)
-    checkpoint.load_into(other, checkpoint.read_state(tmp_path / "file"), tmp_path / "file", "resnet8")
+    weights.load(other, tmp_path / "file", "resnet8")
     assert all(
         torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
     )
@@ -42,7 +42,7 @@ def test_foreign_checkpoints_change_nothing(network, classes, architecture, mess
     other = cifar_model_dict[architecture][0](num_classes=classes)
     before = {key: value.clone() for key, value in other.state_dict().items()}
     with pytest.raises(UserError, match=f"file: not a checkpoint of {architecture}.*{message}"):
-        checkpoint.load_into(other, network.state_dict(), "file", architecture)
+        weights.load_into(other, network.state_dict(), "file", architecture)
     assert all(torch.equal(before[key], value) for key, value in other.state_dict().items())
 
 
@@ -50,7 +50,7 @@ def test_foreign_checkpoints_change_nothing(network, classes, architecture, mess
 def test_no_checkpoint_at_all(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UserError, match="file: "):
-        checkpoint.read_state(tmp_path / "file")
+        checkpoint.read(tmp_path / "file")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
