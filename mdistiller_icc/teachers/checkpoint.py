@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import stat
+import warnings
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -67,20 +68,20 @@ def read(path: str | Path) -> Any:
                 raise UserError(f"{path}: {what}")
             if is_safetensors(file):
                 return read_safetensors(file)
-            with torch.serialization.safe_globals(HARMLESS):
+            with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what torch says of odd pickles
                 return torch.load(file, map_location="cpu", weights_only=True)
     except UserError:
         raise
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    except pickle.UnpicklingError as error:
-        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+    except Exception as error:  # bytes that are no checkpoint make the unpickler fail in any way at all
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused and isinstance(error, pickle.UnpicklingError):
             raise UserError(
-                f"{path}: holds a {found[1]:.80}, which could run code when it is read, so it is not; "
+                f"{path}: holds a {refused[1]:.80}, which could run code when it is read, so it is not; "
                 "where you trust it, save the network's state_dict() alone"
             ) from None
-        raise UserError(f"{path}: not a checkpoint of plain tensors, or damaged") from None
-    except Exception:  # bytes that are no checkpoint make the unpickler fail in any way at all
         raise UserError(f"{path}: damaged, or not a checkpoint") from None
 
 
