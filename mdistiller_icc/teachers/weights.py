@@ -144,8 +144,8 @@ def _fit(tensors: dict[str, Tensor], root: str, own: dict[str, Tensor], any_shap
     said = []
     if counts:
         said.append(f"{COUNT} was missing and is 0")
-    if left or outside:
-        said.append(f"{len(left) + len(outside)} other tensors left, such as {min(left + outside)!r:.80}")
+    if unused := sorted(left + outside):
+        said.append(f"{len(unused)} other tensor{'s' * (len(unused) > 1)} left, such as {unused[0]!r:.80}")
     state = {key: inner[key] for key in both} | {key: torch.zeros_like(own[key]) for key in counts}
     return Fit(state, faults, said)
 
@@ -177,6 +177,7 @@ def _say(path: str | Path, content: dict[Any, Any], where: Sequence[str], prefix
     if prefix:
         taken.append(f"names without {' and '.join(map(_named, prefix))}")
     if rest:
+        rest.sort(key=lambda key: not _is_average(str(key)))
         more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
         said = [*said, f"not read: {', '.join(map(_named, rest[:NAMED]))}{more}"]
     print(f"{path}: {'; '.join([*taken, *said])}")
