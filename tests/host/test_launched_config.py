@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 
 import numpy as np
@@ -90,8 +91,11 @@ def test_teacher_seed_chooses_its_file(cfg, tmp_path):
         ("module.", lambda state: {"state_dict": state}),
         # mdistiller's `latest` after a learning-rate drop: its rate is a NumPy number
         ("module.student.", lambda state: {"model": state, "optimizer": {"lr": np.float64(0.005)}, "epoch": 160}),
+        ("module._orig_mod.", lambda state: {"net": state, "args": argparse.Namespace(lr=0.1)}),
+        ("", lambda state: {"epoch": 240, "model": state, "best_acc": torch.tensor(71.2)}),
+        ("", lambda state: {"model": {key: value for key, value in state.items() if "num_batches" not in key}}),
     ],
-    ids=["bare", "state_dict, module.", "mdistiller's latest"],
+    ids=["bare", "state_dict, module.", "mdistiller's latest", "compiled", "RepDistiller's", "before torch 0.4.1"],
 )
 def test_teacher_ckpt_in_any_layout(cfg, tmp_path, prefix, wrap):
     state = teach(tmp_path / "any.pth", prefix=prefix, wrap=wrap)
