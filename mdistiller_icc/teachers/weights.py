@@ -117,7 +117,7 @@ def _roots(tensors: dict[str, Tensor]) -> list[str]:
     roots = {""}
     for key in tensors:
         root = ""
-        for word in key.split(".")[:-1]:
+        for word in key.split(".", 4)[:-1]:
             if word not in OUTER:
                 break
             root += f"{word}."
