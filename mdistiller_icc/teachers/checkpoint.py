@@ -60,8 +60,11 @@ def read(path: str | Path) -> Any:
         UserError: there is no such file, or it is damaged, or no checkpoint, or holds more than `HARMLESS` things.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{path}: is a folder or a device, no file")
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise UserError(f"{path}: is a folder; name a file in it, such as student_best")
+        if not stat.S_ISREG(mode):  # a pipe would be waited for
+            raise UserError(f"{path}: is a pipe or a device, not a file")
         with open(path, "rb") as file:
             what = recognise(file)
             if what is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Teacher:
     digest: str
     dataset: str
     """The data set it was trained on, as far as its checkpoint says."""
-    trained: Trained | None = field(default=None, compare=False)
+    trained: Trained | None = None
     """For how long it was trained, as far as its checkpoint says."""
 
     def __str__(self) -> str:

@@ -163,8 +163,8 @@ def test_places_without_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "round").symlink_to("round")
     for name, message in {
-        ".": "is a folder or a device",
-        "pipe": "is a folder or a device",  # reading it would wait for ever
+        ".": "is a folder; name a file in it",
+        "pipe": "is a pipe or a device",  # reading it would wait for ever
         "nowhere": "No such file",
         "round": "Too many levels of symbolic links",
     }.items():
