@@ -202,7 +202,7 @@ def calls(marker):
     code = f"__import__('os').mkdir({made!r})"
     yield from ((os.mkdir, (made,)), (os.system, (f"mkdir {made}",)), (eval, (code,)), (exec, (code,)))
     yield from ((open, (made, "w")), (pathlib.Path.touch, (marker,)), (np.save, (made, np.zeros(1))))
-    yield from ((torch.save, ({}, made)), (torch.load, (made,)), (__import__, ("antigravity",)))
+    yield from ((torch.save, ({}, made)), (torch.load, (made,)), (__import__, ("this",)))
     yield (getattr, ({}, "keys"))
 
 

@@ -94,6 +94,14 @@ LAYOUTS = {
         lambda s: {"model_ema": zeros(s), "model": s},
         "weights from 'model'; not read: 'model_ema' (an average over training)",
     ),
+    "an average before what it is of": (
+        lambda s: {"ema": zeros(s), "weights": s},
+        "weights from 'weights'; not read: 'ema' (an average over training)",
+    ),
+    "a teacher before its student": (
+        lambda s: {"teacher": zeros(s), "net": s},
+        "weights from 'net'; not read: 'teacher'",
+    ),
     "Lightning's": (
         lambda s: {"state_dict": under("model.", s) | {"loss.weight": torch.ones(10)}, "hyper_parameters": {"lr": 0.1},
                    "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_k_models": {}}}, "global_step": 3},
