@@ -103,7 +103,7 @@ def _reason(error: Exception) -> str:
 
 
 def _read_folders(place: Path, test: str) -> Source:
-    classes, *training = list_training(place / "train")
+    classes, training = list_training(place / "train")
     testing = list_tree(place / test, classes)
     tell_untested(place / test, testing[1], classes)
     train, tested = (Split(decode(files, SIZE, place), labels) for files, labels in (training, testing))

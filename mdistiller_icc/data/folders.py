@@ -75,8 +75,8 @@ def list_classes(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def list_training(folder: Path) -> tuple[tuple[str, ...], Files, np.ndarray]:
-    """The classes of a tree, its files and their labels; every class has images.
+def list_training(folder: Path) -> tuple[tuple[str, ...], tuple[Files, np.ndarray]]:
+    """The classes of a tree, and its files with their labels; every class has images.
 
     Raises:
         UserError: fewer than two classes, or one without images where they are looked for.
@@ -89,7 +89,7 @@ def list_training(folder: Path) -> tuple[tuple[str, ...], Files, np.ndarray]:
     if empty := _without(labels, classes):
         more = f", nor have {len(empty) - 1} more classes" if empty[1:] else ""
         raise UserError(f"{folder / empty[0]}: has no images{more}; looked for {_looked_for()}")
-    return classes, files, labels
+    return classes, (files, labels)
 
 
 def list_tree(folder: Path, classes: Sequence[str]) -> tuple[Files, np.ndarray]:
@@ -124,7 +124,8 @@ def list_tree(folder: Path, classes: Sequence[str]) -> tuple[Files, np.ndarray]:
 def tell_passed_over(folder: Path, others: Sequence[str]) -> None:
     """Say in one line how many files or folders were not looked at, if there are any."""
     if others:
-        print(f"{folder}: passed over {len(others):,}, hidden, no images or in no class: {_some(others)}", file=sys.stderr)
+        why = "hidden, no images or in no class"
+        print(f"{folder}: passed over {len(others):,}, {why}: {_some(others)}", file=sys.stderr)
 
 
 def tell_untested(folder: Path, labels: np.ndarray, classes: Sequence[str]) -> None:
@@ -170,14 +171,16 @@ def vacant(place: Path) -> bool:
 
 def _of_class(folder: Path, name: str) -> tuple[list[str], list[str]]:
     """A class's images, and what was passed over, relative to ``folder``."""
-    images, others = [], []
-    places, deeper = [name], []
-    for place in places:
-        found = entries(folder / place)
-        images += [f"{place}/{image}" for image in found.images]
-        others += [f"{place}/{other}" for other in found.others]
-        for below in found.folders:
-            (places if place == name and below == "images" else deeper).append(f"{place}/{below}")
+    images: list[str] = []
+    others: list[str] = []
+    deeper: list[str] = []
+    inside = f"{name}/images"
+    for place in (name, inside):
+        if (folder / place).is_dir():
+            found = entries(folder / place)
+            images += [f"{place}/{image}" for image in found.images]
+            others += [f"{place}/{other}" for other in found.others]
+            deeper += [f"{place}/{below}" for below in found.folders if f"{place}/{below}" != inside]
     for place in deeper:
         if any(file.lower().endswith(SUFFIXES) for _, _, files in os.walk(folder / place) for file in files):
             raise UserError(f"{folder / place}: images in a folder too deep; looked for {_looked_for()}")

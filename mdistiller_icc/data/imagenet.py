@@ -21,7 +21,7 @@ def read(root: Path) -> Source:
     if place is None:
         advice = "get ILSVRC 2012 from https://www.image-net.org, or say with DATASET.ROOT where it is"
         raise not_found("ImageNet", places, "train/<wnid>/ beside val/<wnid>/", advice)
-    classes, *train = list_training(place / "train")
+    classes, train = list_training(place / "train")
     test = list_tree(place / "val", classes)
     tell_untested(place / "val", test[1], classes)
     return Source(classes, Split(*train), Split(*test))

@@ -38,7 +38,7 @@ class ResidentPixels:
         begin = 0
         for first in range(0, len(batches), many):
             group = batches[first : first + many]
-            order = torch.cat(group).to(self._device)
+            order = torch.cat([*group]).to(self._device)
             rows = slice(begin, begin + len(order))
             begin = rows.stop
             yield from self._augmented(order, draws[rows]).split([len(batch) for batch in group])

@@ -39,11 +39,9 @@ def read(root: Path) -> Source:
     places = (root / "tiny-imagenet-200", root)
     place = find(places, "train", "val")
     if place is None:
-        advice = (
-            "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there, or say with DATASET.ROOT where it is"
-        )
+        advice = "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there, or say with DATASET.ROOT where it is"
         raise not_found("Tiny-ImageNet", places, "train/<wnid>/ beside val/", advice)
-    classes, train, train_labels = list_training(place / "train")
+    classes, (train, train_labels) = list_training(place / "train")
     val = place / "val"
     together = entries(val / "images") if (val / "images").is_dir() else None
     if together is not None and together.images:

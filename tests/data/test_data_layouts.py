@@ -203,8 +203,9 @@ def test_files_of_systems_are_no_images(tmp_path, paint, capsys):
         (tmp_path / "train" / "bear" / name).write_bytes(b"Mac OS X")
     source = cifar100.read(tmp_path)
     assert len(source.train) == 2
-    told = "train: passed over 4, hidden, no images or in no class: bear/.DS_Store, bear/._0.png, bear/Thumbs.db and 1 more"
-    assert [line for line in capsys.readouterr().err.splitlines() if "passed over" in line] == [f"{tmp_path}/{told}"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    names = "bear/.DS_Store, bear/._0.png, bear/Thumbs.db and 1 more"
+    assert lines == [f"{tmp_path}/train: passed over 4, hidden, no images or in no class: {names}"]
 
 
 def test_a_class_without_training_images_is_named(tmp_path, paint):
