@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from mdistiller_icc.tables.cells import Cell, by_column, columns, lines
-from mdistiller_icc.tables.published import Fact, Source, lookup, without_pair
+from mdistiller_icc.tables.published import BENCHMARKS, Fact, Source, lookup, without_pair
 from mdistiller_icc.tables.records import KINDS, Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Head, Line, Section, Sheet, Shown
 from mdistiller_icc.tables.settings import Settings, describe, varied
@@ -57,9 +57,8 @@ def _students(by_entry: Mapping[str, list[Cell]]) -> Sheet:
     pairs = columns(distilled)
     first = distilled[0]
     methods = ["teacher", "student", *{cell.method for cell in distilled}]
-    with_published = {
-        p for p in pairs if any(lookup(first.dataset, p[0], p[1], method, first.metric) for method in methods)
-    }
+    known = {p for p in pairs if any(lookup(first.dataset, p[0], p[1], method, first.metric) for method in methods)}
+    with_published = known if first.comparable else set()
     heads = []
     for pair in pairs:
         heads += [Head(pair, "ours"), Head(pair, "published")] if pair in with_published else [Head(pair)]
@@ -88,6 +87,8 @@ def _students(by_entry: Mapping[str, list[Cell]]) -> Sheet:
     notes += _uneven(distilled, "pair")
     if with_published:
         notes += _published_notes(first, references)
+    elif known:
+        notes.append(f"Published values are of {BENCHMARKS[first.dataset]}, so none stands beside these.")
     if not any(_differences(distilled)):
         notes += _gainless(distilled)
     return Sheet("students", "Students", _caption(first, most, n, rows), ["Method", "Teacher"], heads, rows, notes)
@@ -200,7 +201,7 @@ def _uneven(cells: list[Cell], column: str) -> list[str]:
 
 
 def _published_notes(cell: Cell, references: dict[Source, str]) -> list[str]:
-    notes = ["Published values keep the protocol of their source; compare them with ours only where it is the same."]
+    notes = ["Published values are of the same data and protocol, as far as their sources tell."]
     notes += [f"[{mark}] {source}." for source, mark in sorted(references.items(), key=lambda item: item[1])]
     loose = []
     for fact in without_pair(cell.dataset):
