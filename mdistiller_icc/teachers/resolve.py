@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import hub, nn
+from torch import nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.models import upstream
@@ -70,6 +70,17 @@ def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> 
     return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
 
 
+def _check_classes(file: Path | None, arch: str, dataset: str, num_classes: int) -> None:
+    """Refuse weights that a factory brings along for data of another number of classes, before they are downloaded."""
+    known = data_set(dataset).num_classes
+    if file is None and num_classes != known:
+        trained = store.command(dataset, store.TeacherName(arch, "vanilla"))
+        raise UserError(
+            f"DISTILLER.TEACHER {arch}: the weights it comes with are for {known:,} classes, and this {dataset} has "
+            f"{num_classes:,}; take {arch}_vanilla ({trained}), or a file with DISTILLER.TEACHER_CKPT"
+        )
+
+
 def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tuple[nn.Module, Teacher]:
     """Build the teacher that ``cfg`` names and fill it with its trained weights.
 
@@ -84,10 +95,9 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     """
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
     arch, kind, file = find(models, cfg)
+    _check_classes(file, arch, dataset, len(classes))
     if file is None:
-        return _pretrained(models, arch, dataset, len(classes)), Teacher(
-            arch, "pretrained", None, "torchvision", "", dataset
-        )
+        return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "", dataset)
     model = build(models, arch, cfg, len(classes))
     content = checkpoint.read(file)
     meta = _meta(content)
@@ -96,25 +106,6 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     checkpoint.load_into(model, checkpoint.state_of(content, file), file, arch)
     kind, seed = (meta.get("kind", kind), meta.get("seed")) if meta else (kind, node.TEACHER_SEED)
     return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), meta.get("dataset", dataset))
-
-
-def _pretrained(models: dict[str, Any], arch: str, dataset: str, num_classes: int) -> nn.Module:
-    """A network with the weights that its factory downloads."""
-    known = data_set(dataset).num_classes
-    trained = store.command(dataset, store.TeacherName(arch, "vanilla"))
-    if num_classes != known:
-        raise UserError(
-            f"DISTILLER.TEACHER {arch}: the weights it comes with are for {known:,} classes, and this {dataset} has "
-            f"{num_classes:,}; take {arch}_vanilla ({trained}), or a file with DISTILLER.TEACHER_CKPT"
-        )
-    try:
-        model: nn.Module = models[arch](pretrained=True)
-    except OSError as error:
-        raise UserError(
-            f"DISTILLER.TEACHER {arch}: its weights cannot be downloaded ({error}); put them into "
-            f"{hub.get_dir()}/checkpoints, or name a file with DISTILLER.TEACHER_CKPT"
-        ) from error
-    return model
 
 
 def _meta(content: Any) -> dict[str, Any]:
