@@ -18,8 +18,13 @@ LEAKS = "The best test epoch lets the test set choose, which flatters every row.
 LOADED = "Teacher rows: the checkpoints that the students learnt from, as they were loaded."
 
 
-def sections(cells: list[Cell]) -> list[Section]:
-    """One section per data set and protocol, with a sheet each for students, gains and networks without a teacher."""
+def sections(cells: list[Cell], published: bool = True) -> list[Section]:
+    """One section per data set and protocol, with a sheet each for students, gains and networks without a teacher.
+
+    Args:
+        cells: in their order.
+        published: show what is published beside ours.
+    """
     made = []
     groups = [list(group) for _, group in groupby(cells, key=lambda cell: (cell.dataset, cell.images, cell.protocol))]
     for group in groups:
@@ -27,7 +32,7 @@ def sections(cells: list[Cell]) -> list[Section]:
         apart = _apart(group[0], [other[0] for other in groups if other[0].dataset == dataset])
         by_entry = {entry: [*several] for entry, several in groupby(group, key=lambda cell: cell.entry)}
         distilled, networks = by_entry.get("distilled", []), by_entry.get("network", [])
-        sheets = [_students(by_entry)] if distilled else []
+        sheets = [_students(by_entry, published)] if distilled else []
         sheets += [_gains(distilled)] if any(_differences(distilled)) else []
         sheets += [_networks(networks, alone=not distilled)] if networks else []
         hosts = sorted({record.host for cell in group for record in cell.records})
@@ -51,14 +56,14 @@ def _protocol(cell: Cell) -> str:
     return "; ".join(filter(None, (describe(cell.protocol), images)))
 
 
-def _students(by_entry: Mapping[str, list[Cell]]) -> Sheet:
+def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
     """Methods with each kind of teacher by pair, published values beside ours."""
     teachers, alone, distilled = (by_entry.get(entry, []) for entry in ("teacher used", "student alone", "distilled"))
     pairs = columns(distilled)
     first = distilled[0]
     methods = ["teacher", "student", *{cell.method for cell in distilled}]
     known = {p for p in pairs if any(lookup(first.dataset, p[0], p[1], method, first.metric) for method in methods)}
-    with_published = known if first.comparable else set()
+    with_published = known if published and first.comparable else set()
     heads = []
     for pair in pairs:
         heads += [Head(pair, "ours"), Head(pair, "published")] if pair in with_published else [Head(pair)]
@@ -87,7 +92,7 @@ def _students(by_entry: Mapping[str, list[Cell]]) -> Sheet:
     notes += _uneven(distilled, "pair")
     if with_published:
         notes += _published_notes(first, references)
-    elif known:
+    elif known and published:
         notes.append(f"Published values are of {BENCHMARKS[first.dataset]}, so none stands beside these.")
     if not any(_differences(distilled)):
         notes += _gainless(distilled)
