@@ -1,4 +1,4 @@
-"""Files that are there whole, on the disk and under their name, or not at all."""
+"""Files that are there whole and under their name, or not at all."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ HOST = socket.gethostname().replace(".", "-") or "here"
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path, before: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` when the block ends well, once the disk has it.
+def replacing(path: str | Path, before: Path | None = None, sync: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` when the block ends well.
 
     Until then it lies beside, under a hidden name that ends with this machine and process; what processes of this
     machine that are gone left there is cleared.
@@ -23,6 +23,7 @@ def replacing(path: str | Path, before: Path | None = None) -> Iterator[BinaryIO
     Args:
         path: its folder is there.
         before: the name under which the file that is replaced stays.
+        sync: wait until the disk has the file, and then its name, so that a power cut does not leave half of it.
 
     Raises:
         OSError: with the name of the file.
@@ -35,18 +36,20 @@ def replacing(path: str | Path, before: Path | None = None) -> Iterator[BinaryIO
             with open(aside, "wb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             if before is not None and path.exists():
                 os.replace(path, before)
             os.replace(aside, path)
-            _sync(path.parent)
+            if sync:
+                _sync(path.parent)
         finally:
             aside.unlink(missing_ok=True)
 
 
 def write(path: str | Path, text: str) -> None:
-    """Write a text file; see `replacing`."""
-    with replacing(path) as file:
+    """Write a text file, which can do without the disk's word; see `replacing`."""
+    with replacing(path, sync=False) as file:
         file.write(text.encode("utf-8", "replace"))
 
 

@@ -8,8 +8,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
@@ -46,8 +46,9 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     What is too long for a file system is cut, and told from others by a digest of the whole.
 
     Raises:
-        UserError: it would be another folder than the run's own.
+        UserError: it, or its project, would be another folder than the run's own.
     """
+    check_inside(cfg.EXPERIMENT.PROJECT, "EXPERIMENT.PROJECT")
     overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
     seed = [] if cfg.EXPERIMENT.SEED is None else [f"seed:{cfg.EXPERIMENT.SEED}"]
     named = [cfg.EXPERIMENT.NAME] if cfg.EXPERIMENT.NAME else [cfg.EXPERIMENT.TAG, *overrides]
@@ -57,6 +58,17 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     if len(name.encode()) > LONGEST:
         name = f"{name.encode()[:LONGEST].decode(errors='ignore')}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
+
+
+def check_inside(folder: str, key: str) -> None:
+    """Refuse a folder that is not below the one it is for.
+
+    Raises:
+        UserError: it is absolute, or leads out of it.
+    """
+    for place in (PurePosixPath(folder), PureWindowsPath(folder)):
+        if place.anchor or ".." in place.parts:
+            raise UserError(f"{key}: '{folder}' leads out of the folder that it should be in")
 
 
 class RunFolder:
@@ -227,7 +239,7 @@ class RunFolder:
         whole_file.write(self.path / "record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested configuration as ``{"SOLVER.LR": 0.05, …}``, lists and tuples alike."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
