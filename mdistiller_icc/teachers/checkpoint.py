@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mdistiller_icc import whole_file
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.teachers.file_format import is_safetensors, read_safetensors, recognise
 
@@ -36,18 +37,20 @@ HARMLESS: list[Any] = [
 """What a checkpoint may hold beyond what torch lets through: NumPy's numbers, a command line, paths."""
 
 
-def save(content: Any, path: str | Path) -> None:
-    """Write a checkpoint so that at every moment either the old file or the new one is there, whole."""
+def save(content: Any, path: str | Path, before: Path | None = None) -> None:
+    """Write a checkpoint so that at every moment either the old file or the new one is there, whole.
+
+    Args:
+        content: of plain values and tensors.
+        path: its folder is made.
+        before: where the old file stays.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        written = io.BytesIO()  # torch's own writer hides why a disk does not take it
-        torch.save(content, written)
-        aside.write_bytes(written.getbuffer())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    written = io.BytesIO()  # torch's own writer hides why a disk does not take it
+    torch.save(content, written)
+    with whole_file.replacing(path, before) as file:
+        file.write(written.getbuffer())
 
 
 def read(path: str | Path) -> Any:

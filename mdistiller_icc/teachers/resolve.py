@@ -11,6 +11,8 @@ from torch import nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.models import upstream
+from mdistiller_icc.classifier import fit_classifier
+from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.paths import expand
 from mdistiller_icc.teachers import checkpoint, pretrained, store, weights
@@ -69,14 +71,27 @@ def loads_itself(entry: Any) -> bool:
 
 
 def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
-    """The untrained network called ``name`` in a host's model dictionary.
+    """The untrained network called ``name`` in a host's model dictionary, for data of ``num_classes`` classes.
 
     Args:
         cfg: reads ``COMPAT.UPSTREAM``.
     """
-    if loads_itself(models[name]):
-        return upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
+    if loads_itself(models[name]):  # and is always for ImageNet's thousand
+        model = upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
+        fit_classifier(model, num_classes)
+        return model
     return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
+
+
+def _check_classes(file: Path | None, arch: str, dataset: str, num_classes: int) -> None:
+    """Refuse weights that a factory brings along for data of another number of classes, before they are downloaded."""
+    known = data_set(dataset).num_classes
+    if file is None and num_classes != known:
+        trained = store.command(dataset, store.TeacherName(arch, "vanilla"))
+        raise UserError(
+            f"DISTILLER.TEACHER {arch}: the weights it comes with are for {known:,} classes, and this {dataset} has "
+            f"{num_classes:,}; take {arch}_vanilla ({trained}), or a file with DISTILLER.TEACHER_CKPT"
+        )
 
 
 def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tuple[nn.Module, Teacher]:
@@ -93,6 +108,7 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     """
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
     arch, kind, file = find(models, cfg)
+    _check_classes(file, arch, dataset, len(classes))
     if file is None:
         model = pretrained.build(models[arch], arch, pretrained=True)
         return model, Teacher(arch, "pretrained", None, "torchvision", "", dataset)
