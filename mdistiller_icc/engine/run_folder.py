@@ -73,7 +73,8 @@ class RunFolder:
         self.name = name
         below, project = Path(cfg.LOG.PREFIX), cfg.EXPERIMENT.PROJECT
         earlier = below / project / name  # what version 0.1.0 called it
-        self.path = earlier if earlier.is_dir() else below / portable(project) / portable(name)
+        begun = earlier.is_dir() or earlier.with_name(f".{name}.before").is_dir()
+        self.path = earlier if begun else below / portable(project) / portable(name)
         self.before = self.path.with_name(f".{self.path.name}.before")
         """Where an overwritten run waits, whole, until its successor has a checkpoint."""
         self.lock = self.path.with_name(f".{self.path.name}.lock")
