@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from mdistiller_icc import plugin, settings
 from mdistiller_icc.config import ADDED, load_config
 from mdistiller_icc.data import data_sets
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.run_folder import flat
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import Registered, register, with_weights
 from mdistiller_icc.teachers import checkpoint, pretrained, resolve, store, weights
@@ -92,11 +93,20 @@ class LaunchedConfig(CfgNode):
         lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
         if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
             raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")
+        described = plugin.settings(host)
+        solver = {key: one for key, one in described["SOLVER"].items() if key != "TYPE"}  # a fork has other optimisers
+        settings.check(self, {**described, "SOLVER": solver})
         models = host.cifar_model_dict if known is None else host.models(dataset)  # a fork has data sets of its own
-        resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
-        if node.TYPE not in store.KINDS:
-            _point_to_teacher(models, self)
-        elif node.TYPE != "NONE":
+        try:
+            resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
+            if node.TYPE not in store.KINDS:
+                _point_to_teacher(models, self)
+        except UserError as error:
+            if known is not None:
+                raise
+            meant = nearest(dataset, data_sets())
+            raise UserError(f"DATASET.TYPE {dataset} is none of ours{meant}; with a fork's own: {error}") from None
+        if node.TYPE in store.KINDS and node.TYPE != "NONE":
             node.TEACHER = NOBODY
             bare = resolve.loads_itself(models[node.STUDENT])
             models[NOBODY] = nobody if bare else (nobody, _in_mdistillers_layout({}))
