@@ -29,13 +29,13 @@ def swept(tmp_path, monkeypatch, capsys):
     """A sweep whose runs are not made: ``swept(figures)`` with a function from λ to what one is measured to be."""
     monkeypatch.chdir(tmp_path)
 
-    def make(figures):
+    def make(figures, status=0):
         def measure(path, options, seed, device):
             value = options[options.index("ICC.WEIGHT") + 1]
             return dict.fromkeys(sweep.FIGURES) | {"top1": 50.0, "run": value} | figures(value)
 
         monkeypatch.setattr(sweep, "measure", measure)
-        assert sweep.main(LINE) == 0
+        assert sweep.main(LINE) == status
         rows = json.loads((tmp_path / "out/sweep.json").read_text())["rows"]
         return (tmp_path / "out/sweep.md").read_text(), rows, capsys.readouterr().err
 
@@ -59,6 +59,6 @@ def test_a_run_that_diverges_is_left_out_and_told(swept):
             raise Diverged("epoch 1, step 3 of 5: loss_kd is nan")
         return {"ratio": 0.5 + float(value)}
 
-    text, rows, error = swept(figures)
+    text, rows, error = swept(figures, status=1)
     assert [row["value"] for row in rows] == VALUES[:3] and "| 0.02 |" in text and "| 0.05 |" not in text
     assert "left out: cross-entropy,ICC.WEIGHT:0.05, seed 0: epoch 1, step 3 of 5: loss_kd is nan" in error
