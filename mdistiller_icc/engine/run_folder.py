@@ -46,9 +46,8 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     What is too long for a file system is cut, and told from others by a digest of the whole.
 
     Raises:
-        UserError: it, or its project, would be another folder than the run's own.
+        UserError: it would be another folder than the run's own.
     """
-    check_inside(cfg.EXPERIMENT.PROJECT, "EXPERIMENT.PROJECT")
     overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
     seed = [] if cfg.EXPERIMENT.SEED is None else [f"seed:{cfg.EXPERIMENT.SEED}"]
     named = [cfg.EXPERIMENT.NAME] if cfg.EXPERIMENT.NAME else [cfg.EXPERIMENT.TAG, *overrides]
