@@ -45,6 +45,9 @@ def load(
     """
     node = cfg.DATASET
     described = data_set(node.TYPE)
+    if described.loaded is not None:
+        made: Loaded = described.loaded(cfg, seed, device, memory_format)
+        return made
     if node.LOADER not in LOADERS:
         known = ", ".join(LOADERS)
         raise UserError(f"DATASET.LOADER: unknown '{node.LOADER}'{nearest(node.LOADER, LOADERS)}; known: {known}")

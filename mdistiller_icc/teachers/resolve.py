@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.builtin.models import upstream
+from mdistiller_icc import features
+from mdistiller_icc.builtin.models import OWN, upstream
+from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.teachers import checkpoint, store
 
@@ -56,14 +58,18 @@ def loads_itself(entry: Any) -> bool:
 
 
 def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
-    """The untrained network called ``name`` in a host's model dictionary.
+    """The untrained network called ``name`` in a host's model dictionary; one that returns logits alone is completed.
 
     Args:
-        cfg: reads ``COMPAT.UPSTREAM``.
+        cfg: reads ``COMPAT.UPSTREAM`` and ``DATASET.TYPE``.
     """
     if loads_itself(models[name]):
-        return upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
-    return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
+        model = upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
+    else:
+        model = upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
+    if name not in OWN:
+        features.complete(model, data_set(cfg.DATASET.TYPE).image_size)
+    return model
 
 
 def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tuple[nn.Module, Teacher]:

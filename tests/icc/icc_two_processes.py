@@ -55,7 +55,7 @@ def wrapped(rank: int) -> dict[str, list]:
         sum(losses.values()).backward()
         if step == 1:
             break
-    return {"index": icc.queues.index.tolist()}
+    return {"index": icc.loss.queues.index.tolist()}
 
 
 def work(rank: int, folder: str) -> None:
