@@ -188,9 +188,10 @@ def _run(
     overwrite: bool,
 ) -> Trained:
     name = _method(host, method)
-    taught = [given["DISTILLER.TEACHER"]] if given else []
+    taught = [Path(given["DISTILLER.TEACHER_CKPT"]).stem] if "DISTILLER.TEACHER_CKPT" in given else given.values()
     trainer = name.lower() if name.lower() in host.trainer_dict else "base"
     fixed = given | {
+        "EXPERIMENT.PROJECT": dataset,
         "EXPERIMENT.TAG": ",".join([name, *taught, network.name]),
         "DATASET.TYPE": dataset,
         "DISTILLER.TYPE": name,

@@ -319,3 +319,13 @@ def test_compiled_equals_eager(mode):
                 break
         results.append([parts["loss_ce"].item(), parts["loss_kd"].item(), icc.student.conv1.weight.grad.norm().item()])
     assert results[1] == pytest.approx(results[0], rel=1e-4) and results[0][1] > 0
+
+
+def test_a_state_from_before_the_loss_was_a_module_of_its_own_is_taken_up():
+    icc, dataset = recipe("ICC.MARGIN", -1)
+    train(icc, dataset)
+    old = {name.removeprefix("loss."): value for name, value in icc.state_dict().items()}
+    assert "queues.features" in old and "_extra_state" in old
+    again, _ = recipe("ICC.MARGIN", -1, seed=1)
+    again.load_state_dict(old)
+    assert same(icc.student, again.student) and torch.equal(icc.loss.queues.index, again.loss.queues.index)
