@@ -121,7 +121,8 @@ class ICC(Distiller):
 
     def class_centers(self) -> Tensor | None:
         """The weights ``(C, D)`` that make logits of the feature; None if it is not what the classifier reads."""
-        return centers(self.student, self.classifier) if self.feature_name == "pooled_feat" else None
+        weights = centers(self.student, self.classifier)
+        return weights if self.feature_name == "pooled_feat" and weights.shape[1] == self.loss.dim else None
 
     def diagnostics(self) -> dict[str, float | None]:
         """The figures of `ICCLoss`."""
