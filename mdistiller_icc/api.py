@@ -18,7 +18,7 @@ from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure, resolve_device, run
-from mdistiller_icc.teachers import checkpoint, resolve, store
+from mdistiller_icc.teachers import checkpoint, resolve, store, weights
 
 Settings = Mapping[str, Any]
 """Keys of a configuration and their values, ``{"SOLVER.LR": 0.1, "ICC.WEIGHT": 0.03}``."""
@@ -203,9 +203,8 @@ def _run(
     options = _pairs(chosen)
     record = run(cfg, role, options=options, device=device, resume=resume, overwrite=overwrite)
     folder = RunFolder(cfg, run_name(cfg, options)).path
-    state = checkpoint.read_state(folder / "student_latest")
     model = network.given or resolve.build(host.models(dataset), network.name, cfg, record["num_classes"])
-    checkpoint.load_into(model, state, folder, network.name)
+    weights.load(model, folder / "student_latest", network.name)
     file = folder / "student_latest"
     if role == "teacher":
         file = store.path(dataset, store.TeacherName(network.name, store.KINDS[name]), cfg.EXPERIMENT.SEED)

@@ -5,12 +5,47 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
+from typing import Any
+
+SHOWN = 80
+"""Characters of a value that a message shows."""
 
 
 class UserError(Exception):
     """A mistake its user can mend; the message is one line: the thing, the place, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it, cut at 80 characters.
+
+    >>> shown("x"), len(shown("x" * 5000))
+    ("'x'", 80)
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in a list in a list …
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """A message on one line: what no terminal can show is escaped, what would fill the screen is cut."""
+    text = re.sub(r"\s*[\n\v\f\r\x1c-\x1f\x85\u2028\u2029]\s*", " ", text.strip())
+    text = "".join(c if c.isprintable() or c.isspace() else c.encode("unicode_escape").decode() for c in text)
+    text = re.sub(rf"""(?<![^\s(\[{{,:=])(['"])(?=\S)(?:(?!\1).){{{SHOWN + 1},}}\1""", _cut, text)  # a value in quotes
+    return re.sub(rf"(\S{{{SHOWN - 1}}})\S{{{2 * SHOWN},}}(\S{{{SHOWN - 1}}})", r"\1…\2", text)  # few paths are as long
+
+
+def _cut(found: re.Match[str]) -> str:
+    return f"{found.group()[: SHOWN - 1]}…"
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
@@ -33,12 +68,32 @@ SURROUNDINGS = {
 """Errors of the operating system that speak of disks, permissions and paths, not of this package."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was told to stop with SIGTERM, as Slurm and Docker do; whoever handles Ctrl-C handles it."""
+
+
+def stop_when_terminated() -> None:
+    """Make SIGTERM end this process as Ctrl-C would, with `Terminated`; the processes it forks keep out of it."""
+    own = os.getpid()
+
+    def stop(*_: object) -> None:
+        if os.getpid() != own:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the record is being written
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+
+
 def exit_status(main: Callable[[], int | None]) -> int:
     """Run a command line's ``main`` and return its exit status.
 
-    2 for a `UserError` and for a disk, a permission or a path that does not let it work, 130 for Ctrl-C, and, as a
-    shell would say, 141 where whoever read its output has gone.
+    2 for a `UserError` and for a disk, a permission or a path that does not let it work; as a shell would say, 130 for
+    Ctrl-C, 143 for SIGTERM, and 141 where whoever read its output has gone.
     """
+    stop_when_terminated()
     try:
         return main() or 0
     except UserError as error:
@@ -51,8 +106,8 @@ def exit_status(main: Callable[[], int | None]) -> int:
         if error.errno not in SURROUNDINGS:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}", file=sys.stderr)
+        print(one_line(f"error: {where}{error.strerror}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130

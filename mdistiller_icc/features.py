@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mdistiller_icc.classifier import classifier_name
 from mdistiller_icc.errors import UserError, nearest
-from mdistiller_icc.probe import probe
+from mdistiller_icc.probe import returned
 
 
 class Features(dict[str, Any]):
@@ -56,7 +56,7 @@ def complete(model: nn.Module, image_size: int) -> list[RemovableHandle]:
         model: returns logits ``(B, C)``, or ``(logits, features)``.
         image_size: height and width of the images that it takes.
     """
-    return attach(model) if isinstance(probe(model, image_size), Tensor) else []
+    return attach(model) if isinstance(returned(model, image_size), Tensor) else []
 
 
 def attach(

@@ -7,17 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mdistiller_icc.errors import UserError
 
-@torch.no_grad()
+FEATURES = "{'feats': [...], 'preact_feats': [...], 'pooled_feat': (B, D)}"
+
+
 def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
-    """Run one black image through ``model`` in eval mode and return its logits and features.
-
-    Eval mode leaves batch-norm statistics alone, and no random number is drawn; the modes of the
-    modules are put back as they were.
+    """Run one black image through ``model`` and return its logits and features; see `checked` and `returned`.
 
     >>> logits, features = probe(resnet8(num_classes=10), image_size=32)     # doctest: +SKIP
     >>> features["pooled_feat"].shape                                        # doctest: +SKIP
     torch.Size([1, 64])
+    """
+    return checked(returned(model, image_size), type(model).__name__)
+
+
+@torch.no_grad()
+def returned(model: nn.Module, image_size: int) -> Any:
+    """What ``model``, in eval mode, returns for one black image.
+
+    Eval mode leaves batch-norm statistics alone, and no random number is drawn; the modes of the
+    modules are put back as they were.
     """
     modes = {module: module.training for module in model.modules()}
     parameter = next(model.parameters())
@@ -28,3 +38,16 @@ def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def checked(output: Any, network: str) -> tuple[Tensor, dict[str, Any]]:
+    """What a network returned, if it is what this package and mdistiller expect of one.
+
+    Raises:
+        UserError: it is not, such as logits alone, which torchvision's networks return.
+    """
+    match output:
+        case (Tensor() as logits, dict() as features) if logits.dim() == 2:
+            return logits, features
+    got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise UserError(f"{network}: its forward must return (logits (B, C), {FEATURES}), not {got}")

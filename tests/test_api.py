@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset, WeightedRandomSa
 from mdistiller_icc import TorchData, UserError, distill, register, train_teacher
 from mdistiller_icc.data import digits
 from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.engine.run_folder import RunFolder, run_name
 from mdistiller_icc.run import configure, run
 
 SETTINGS = {"DATASET.NUM_WORKERS": 0, "SOLVER.BATCH_SIZE": 16, "ICC.MARGIN": -1.0}
@@ -140,7 +141,7 @@ def test_it_is_the_run_of_the_command_line(method):
     pairs += [str(part) for pair in options.items() for part in pair]
     cfg = configure(None, pairs)
     run(cfg, "student", options=pairs)
-    theirs = next(file for file in (ours.folder.parent.parent / "distill").glob(f"*TYPE:{method},*/student_latest"))
+    theirs = RunFolder(cfg, run_name(cfg, pairs)).path / "student_latest"
     state = torch.load(theirs, weights_only=True)["model"]
     assert all(torch.equal(tensor, state[name]) for name, tensor in ours.model.state_dict().items())
     assert ours.model(torch.zeros(1, 3, 32, 32))[0].shape == (1, 10)

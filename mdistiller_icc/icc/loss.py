@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
+from mdistiller_icc import settings
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.icc.arguments import check_batch, one_of
+from mdistiller_icc.icc.batch import check_batch
 from mdistiller_icc.icc.positive import POSITIVES
-from mdistiller_icc.icc.queue import POLICIES, ClassQueues
+from mdistiller_icc.icc.queue import ClassQueues
+from mdistiller_icc.icc.settings import SETTINGS
 from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
 from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
@@ -36,7 +39,7 @@ class ICCLoss(nn.Module):
         num_data: how many training images there are, for ``positive="memory"``.
 
     Raises:
-        UserError: there is no such setting.
+        UserError: a setting is out of range.
 
     >>> icc = ICCLoss(num_classes=100)
     >>> for (image, target), index in DataLoader(StackDataset(data, range(len(data))), 64):  # doctest: +SKIP
@@ -63,10 +66,9 @@ class ICCLoss(nn.Module):
         num_data: int | None = None,
     ) -> None:
         super().__init__()
-        one_of("positive", positive, tuple(POSITIVES))
-        one_of("similarity", similarity, ("dot", "cosine"))
-        one_of("reduction", reduction, ("anchors", "batch"))
-        one_of("queue_policy", queue_policy, POLICIES)
+        node = {"WEIGHT": weight, "MARGIN": margin, "SIMILARITY": similarity, "TEMPERATURE": temperature}
+        node |= {"REDUCTION": reduction, "POSITIVE": positive, "QUEUE": {"SIZE": queue_size, "POLICY": queue_policy}}
+        settings.check(CfgNode(node), SETTINGS, "ICC.")
         self.margin, self.similarity, self.temperature, self.reduction = margin, similarity, temperature, reduction
         self.kind, self.num_data = positive, num_data
         self.queue = num_classes, queue_size, queue_policy, gather

@@ -150,12 +150,15 @@ def test_what_is_wrong_is_told(settings, rows, target, index, message):
         ICCLoss(10, **settings)(torch.zeros(24, 10), torch.zeros(rows, 8), target, index)
 
 
-@pytest.mark.parametrize("name, value, nearest", [
-    ("positive", "veiw", "view"), ("queue_policy", "cleer", "clear"), ("similarity", "cosin", "cosine"),
-    ("reduction", "anchor", "anchors"),
+@pytest.mark.parametrize("name, value, message", [
+    ("positive", "veiw", "ICC.POSITIVE is one of .*did you mean 'view'"),
+    ("queue_policy", "cleer", "ICC.QUEUE.POLICY is one of .*did you mean 'clear'"),
+    ("similarity", "cosin", "ICC.SIMILARITY is one of .*did you mean 'cosine'"),
+    ("margin", 1.5, "ICC.MARGIN must be between -1 and 1"),
+    ("queue_size", 0, "ICC.QUEUE.SIZE must be at least 1"),
 ])  # fmt: skip
-def test_unknown_settings(name, value, nearest):
-    with pytest.raises(UserError, match=f"{name} is one of .*, not '{value}' .did you mean '{nearest}'"):
+def test_settings_out_of_range(name, value, message):
+    with pytest.raises(UserError, match=message):
         ICCLoss(10, **{name: value})
 
 

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc.positive import Memory, Positive, Twin
-
-
-def one_of(name: str, value: str, known: tuple[str, ...]) -> str:
-    """Return ``value`` if it is known.
-
-    Raises:
-        UserError: it is not.
-    """
-    if value not in known:
-        raise UserError(f"ICCLoss: {name} is one of {', '.join(known)}, not '{value}'{nearest(value, known)}")
-    return value
 
 
 def check_batch(positive: Positive, feature: Tensor, target: Tensor, index: Tensor | None) -> None:
