@@ -13,11 +13,11 @@ from mdistiller_icc.classifier import centers, centers_with_bias, classifier_nam
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.gather import gather_rows
+from mdistiller_icc.losses.kd import kd_loss
 from mdistiller_icc.losses.pckd import (
     category_contrastive_loss,
     center_alignment_loss,
     feature_alignment_loss,
-    previewed_kd_loss,
 )
 from mdistiller_icc.losses.preview import preview_weights
 
@@ -100,7 +100,7 @@ class PCKD(Distiller):
         loss_cc = category_contrastive_loss(every_own, every_other, every_target, every_preview, *self.contrast)
 
         loss_kd = (
-            self.weights.KD_WEIGHT * previewed_kd_loss(logits_student, logits_teacher, preview, self.temperature)
+            self.weights.KD_WEIGHT * kd_loss(logits_student, logits_teacher, self.temperature, preview)
             + self.weights.CC_WEIGHT * loss_cc
             + self.weights.CA_WEIGHT
             * center_alignment_loss(
