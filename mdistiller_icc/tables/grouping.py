@@ -18,7 +18,9 @@ SELECTIONS = {"last": "last", "mean10": "mean_last_10", "best": "best_test", "he
 
 METHODS = (
     *("KD", "FITNET", "AT", "SP", "CC", "VID", "RKD", "PKT", "AB", "FT", "FSP", "NST", "CRD", "OFD", "KDSVD"),
-    *("REVIEWKD", "DKD", "DIST", "CTKD", "MLKD", "DOT", "CKD", "BICKD", "PCKD", "PCKD_WITHOUT_KD", "ICCKD"),
+    *("REVIEWKD", "DKD", "SIMKD", "NORMKD", "DIST", "CATKD", "CTKD", "DOT", "NKD", "KD++", "MLKD", "TTM", "WTTM", "DTKD"),
+    *("RLD", "SDD-KD", "SDD-DKD", "SDD-NKD", "WKD-L", "CRLD", "GDKD"),
+    *("CKD", "BICKD", "PCKD", "PCKD_WITHOUT_KD", "ICCKD"),
 )
 """The order of the methods; those not among them come after, by name."""
 
@@ -179,7 +181,8 @@ def _recipe(make: Make, others: list[Make]) -> tuple[str, Settings]:
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:
-    place = METHODS.index(cell.method) if cell.method in METHODS else len(METHODS)
+    method = cell.method.removesuffix("+LS")
+    place = METHODS.index(method) if method in METHODS else len(METHODS)
     name = "" if cell.method in (*METHODS, "NONE", "ICC") else cell.method
     return place, name, natural(cell.settings), [*KINDS].index(cell.kind), natural(cell.recipe), cell.line
 

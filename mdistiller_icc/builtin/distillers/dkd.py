@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.builtin.distillers.warmup import warmup
+from mdistiller_icc.distillers.warmup import warmup
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.dkd import dkd_loss
 
