@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from mdistiller_icc import plugin, settings
 from mdistiller_icc.config import ADDED, load_config
 from mdistiller_icc.data import data_sets
 from mdistiller_icc.engine.run_folder import flat
 from mdistiller_icc.engine.trainer import seed_everything
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import Registered, register, with_weights
 from mdistiller_icc.teachers import checkpoint, resolve, store
@@ -90,8 +91,12 @@ class LaunchedConfig(CfgNode):
         lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
         if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
             raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")
-        models = host.cifar_model_dict if known is None else host.models(dataset)  # a fork has data sets of its own
+        if known is None and node.STUDENT not in host.cifar_model_dict:  # a fork has data sets of its own
+            told = nearest(dataset, data_sets())
+            raise UserError(f"DATASET.TYPE '{dataset}' is not known{told}, nor is DISTILLER.STUDENT '{node.STUDENT}'")
+        models = host.cifar_model_dict if known is None else host.models(dataset)
         resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
+        settings.check(self, _theirs(plugin.settings(host)))
         if node.TYPE not in store.KINDS:
             _point_to_teacher(models, self)
         elif node.TYPE != "NONE":
@@ -110,6 +115,13 @@ class LaunchedConfig(CfgNode):
         merged.defrost()  # a script may still set things itself
         for key, value in merged.items():
             self[key] = value
+
+
+def _theirs(known: settings.Settings) -> settings.Settings:
+    """The settings without the optimiser, of which a fork may have others."""
+    solver = known["SOLVER"]
+    assert not isinstance(solver, settings.Setting)
+    return {**known, "SOLVER": {key: one for key, one in solver.items() if key != "TYPE"}}
 
 
 def nobody(**_: Any) -> nn.Module:

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from mdistiller_icc import schema
+from mdistiller_icc.builtin.distillers import distiller_dict as builtin
 from mdistiller_icc.config import ADDED, extend
 from mdistiller_icc.data import data_sets
-from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.base import Distiller, Hooks
 from mdistiller_icc.distillers.methods import distiller_dict as distillers
 from mdistiller_icc.host import Host, get_host
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.icc.host_trainer import icc_trainer
+from mdistiller_icc.settings import Settings, suiting
 from mdistiller_icc.teachers import checkpoint, resolve, store
 
 
@@ -79,6 +82,21 @@ def register(verbose: bool = True) -> Registered:
     if first and verbose:
         print(registered)
     return registered
+
+
+def settings(host: Host) -> Settings:
+    """Every setting that a host's configuration has: those of every run, and each method's own.
+
+    What is known of mdistiller's methods holds for a host's own of the same name, where the types agree.
+    """
+    known: dict[str, type[Distiller]] = {"ICC": ICC, **builtin, **distillers}
+    found = dict(schema.of_every_run())
+    for name, method in host.distiller_dict.items():
+        if isinstance(method, type) and issubclass(method, Hooks):
+            found[name] = method.settings
+        elif name in known and name in host.CFG:
+            found[name] = suiting(known[name].settings, host.CFG[name])
+    return found
 
 
 def with_weights(entry: Any, file: Path, architecture: str) -> Any:

@@ -155,7 +155,7 @@ def test_a_failed_run_is_told_its_students_are_skipped_and_the_others_go_on(tmp_
         tmp_path,
         epochs={"full": 2, "short": 1},
         teachers={"vanilla": None, "icc": {"ICC": {"FEATURE": "feats.9"}}},  # seen only when the network is there
-        methods={"KD": None, "CRD": {"CRD": {"NCE": {"K": 0}}, "SOLVER": {"TRAINER": "crd"}}},
+        methods={"KD": None, "FITNET": {"FITNET": {"HINT_LAYER": 9}}},
     )
     process = start(tmp_path, "--jobs", "2")
     told = process.communicate()[1]
@@ -164,7 +164,7 @@ def test_a_failed_run_is_told_its_students_are_skipped_and_the_others_go_on(tmp_
     assert "2 of 6 runs finished; 2 failed; 2 skipped" in told
     assert "failed: resnet8_icc,seed:0: " in told and "no feature 'feats.9'" in told
     assert "skipped: KD,resnet8_icc,resnet8,seed:0: it needs resnet8_icc,seed:0" in told
-    assert "failed: CRD,resnet8_vanilla,resnet8,seed:0: CRD.NCE.K" in told
+    assert "failed: FITNET,resnet8_vanilla,resnet8,seed:0: FITNET.HINT_LAYER" in told
     assert "[2/6] KD,resnet8_vanilla,resnet8,seed:0: " in told, (
         "a line for each finished run where nothing can be drawn"
     )
