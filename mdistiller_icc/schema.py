@@ -72,6 +72,7 @@ OURS: dict[str, Settings] = {
         ),
     },
     "DISTILLER": {
+        "LOGIT_STAND": Setting(False, "Whether a method compares standardised logits, which makes it METHOD+LS."),
         "TEACHER_CKPT": Setting("", "A teacher's checkpoint, wherever it is.", form="path"),
         "TEACHER_SEED": Setting(
             None, "Which of a stored teacher's seeds; None is the one without.", least=0, most=2**63 - 1, kind=int

@@ -59,8 +59,11 @@ class LogitDistiller(Distiller):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         logits_teacher = self.teach(image)[0]
         logits_student = self.student(image)[0]
-        rows = (self.transform(logits_student), self.transform(logits_teacher), target)
-        loss = self.logit_loss(*(gather_rows(*rows) if self.gather else rows), epoch)
+        rows: tuple[Tensor, ...] = (self.transform(logits_student), self.transform(logits_teacher), target)
+        if self.gather:
+            rows = gather_rows(*rows)
+        student, teacher, label = rows
+        loss = self.logit_loss(student, teacher, label, epoch)
         return logits_student, self.totals(logits_student, target, loss, epoch)
 
     def totals(self, logits_student: Tensor, target: Tensor, loss: Tensor, epoch: int) -> dict[str, Tensor]:

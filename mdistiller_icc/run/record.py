@@ -100,6 +100,8 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
     solver = cfg.SOLVER
     node = cfg.get(cfg.DISTILLER.TYPE)
     method_config = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
+    if cfg.DISTILLER.LOGIT_STAND:
+        method_config["LOGIT_STAND"] = True
     method_config |= run.trainer.settings(cfg)
     protocol = {
         "epochs": solver.EPOCHS,

@@ -11,7 +11,7 @@ import torch
 from yacs.config import CfgNode
 
 from mdistiller_icc import config, plugin, settings
-from mdistiller_icc.distillers.base import Distiller, adopt
+from mdistiller_icc.distillers.base import Distiller, adopt, check_standardised
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.trainer import Trainer, trainer_dict
@@ -97,6 +97,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     host, node, dataset = register().host, cfg.DISTILLER, cfg.DATASET.TYPE
     settings.check(cfg, plugin.settings(host))
     distiller = adopt(lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller"))
+    check_standardised(cfg, host.distiller_dict)
     trainer = _trainer(host, cfg.SOLVER.TRAINER)
     models = host.models(dataset)
     student = resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)

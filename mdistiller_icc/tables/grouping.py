@@ -18,8 +18,8 @@ SELECTIONS = {"last": "last", "mean10": "mean_last_10", "best": "best_test", "he
 
 METHODS = (
     *("KD", "FITNET", "AT", "SP", "CC", "VID", "RKD", "PKT", "AB", "FT", "FSP", "NST", "CRD", "OFD", "KDSVD"),
-    *("REVIEWKD", "DKD", "SIMKD", "NORMKD", "DIST", "CATKD", "CTKD", "DOT", "NKD", "KD++", "MLKD", "TTM", "WTTM", "DTKD"),
-    *("RLD", "SDD-KD", "SDD-DKD", "SDD-NKD", "WKD-L", "CRLD", "GDKD"),
+    *("REVIEWKD", "DKD", "SIMKD", "DIST", "CTKD", "CATKD", "NKD", "KD++", "NORMKD", "MLKD", "DOT", "TTM", "WTTM"),
+    *("SDD-KD", "SDD-DKD", "SDD-NKD", "CRLD", "DTKD", "RLD", "WKD-L", "GDKD"),
     *("CKD", "BICKD", "PCKD", "PCKD_WITHOUT_KD", "ICCKD"),
 )
 """The order of the methods; those not among them come after, by name."""

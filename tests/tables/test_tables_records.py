@@ -42,8 +42,8 @@ def test_standardised_logits_and_forms_of_a_method_are_named(output):
     plain = output.run(method="DKD", settings={"ALPHA": 1.0}, protocol={"trainer": "dot"})
     assert read(str(held)).method == "DKD+LS+DOT" and read(str(held)).settings == read(str(plain)).settings
     named = {"SDD": ({"BASE": "NKD"}, "SDD-NKD"), "KDPP": ({}, "KD++"), "WKD": ({}, "WKD-L"), "TTM": ({}, "TTM")}
-    for method, (settings, name) in named.items():
-        assert read(str(output.run(method=method, settings=settings))).method == name
+    for method, (node, name) in named.items():
+        assert read(str(output.run(method=method, settings=node))).method == name
 
 
 def test_steps_count_under_a_step_schedule_only(output):
