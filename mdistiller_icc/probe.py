@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
-    """Run one image, dark at its top and light below, through ``model`` in eval mode; return its logits and features.
+    """Run one grainy image through ``model`` in eval mode and return its logits and features.
 
     Eval mode leaves batch-norm statistics alone, and no random number is drawn; the modes of the
     modules are put back as they were.
@@ -21,8 +21,8 @@ def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
     """
     modes = {module: module.training for module in model.modules()}
     parameter = next(model.parameters())
-    brightness = torch.linspace(-2, 2, 3 * image_size**2, device=parameter.device, dtype=parameter.dtype)
-    image = brightness.view(1, 3, image_size, image_size)
+    grains = torch.arange(3 * image_size**2, dtype=torch.float64) * 0.618034 % 1 * 4 - 2
+    image = grains.view(1, 3, image_size, image_size).to(parameter)
     model.eval()
     try:
         return model(image)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
@@ -45,11 +42,13 @@ class LastMap:
             handle.remove()
         found: Tensor | None = returned(features) if features.get("preact_feats") else None
         if found is None or not _averages_to(found, features):
-            fitting = [name for name, made in outputs.items() if _averages_to(made, features)]
-            self.layer = fitting[-1] if fitting else None
-            found = outputs[self.layer] if self.layer else None
-        if found is None or not torch.allclose(
-            classified(network, self.classifier, found.mean((2, 3), keepdim=True))[:, :, 0, 0], logits, 1e-3, 1e-3
+            maps = {
+                name: F.relu(made) for name, made in outputs.items() if isinstance(made, Tensor) and made.dim() == 4
+            }
+            self.layer = next((name for name in maps if _averages_to(maps[name], features)), None)  # not its pooling
+            found = maps.get(self.layer) if self.layer else None
+        if found is None or not _close(
+            classified(network, self.classifier, found.mean((2, 3), keepdim=True))[:, :, 0, 0], logits
         ):
             raise UserError(
                 f"the {role} {type(network).__name__} has no feature map whose average its classifier takes, "
@@ -68,7 +67,7 @@ class LastMap:
         handle = layer.register_forward_hook(lambda _part, _given, made: caught.append(made))
         logits, features = network(image)
         handle.remove()
-        return logits, features, caught[-1]
+        return logits, features, F.relu(caught[-1])
 
 
 def returned(features: Features) -> Tensor:
@@ -82,8 +81,10 @@ def classified(network: nn.Module, classifier: str, feature: Tensor, bias: bool 
     return F.conv2d(feature, layer.weight.flatten(1)[:, :, None, None], layer.bias if bias else None)
 
 
-def _averages_to(made: Any, features: Features) -> bool:
+def _averages_to(feature: Tensor, features: Features) -> bool:
     pooled = features["pooled_feat"].flatten(1)
-    if not isinstance(made, Tensor) or made.dim() != 4 or made.shape[:2] != pooled.shape:
-        return False
-    return torch.allclose(made.mean((2, 3)), pooled, 1e-3, 1e-4)
+    return feature.shape[:2] == pooled.shape and _close(feature.mean((2, 3)), pooled)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= 1e-3 * b.abs().max())

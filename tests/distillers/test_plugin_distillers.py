@@ -97,20 +97,21 @@ def trained_teacher(digits: tuple[Tensor, Tensor]) -> nn.Module:
 @pytest.mark.parametrize("method", distiller_dict)
 def test_overfits_one_batch(method: str, digits: tuple[Tensor, Tensor], trained_teacher: nn.Module) -> None:
     student, _teacher = small_pair()
-    model = build(method, student, copy.deepcopy(trained_teacher)).train()
+    milder = {"BETA": 5.0} if method == "TTM" else {}  # so flat a teacher outweighs the label
+    model = build(method, student, copy.deepcopy(trained_teacher), **milder).train()
     before = {name: value.clone() for name, value in model.teacher.state_dict().items()}
     optimizer = torch.optim.Adam(model.get_learnable_parameters(), lr=0.01)
     history: list[dict[str, float]] = []
-    for epoch in range(1, 81):
-        logits, losses = model(image=digits[0], strong=digits[0].flip(3), target=digits[1], epoch=epoch)
+    for step in range(1, 81):
+        logits, losses = model(image=digits[0], strong=digits[0].flip(3), target=digits[1], epoch=30)
         history.append({name: loss.item() for name, loss in losses.items()})
-        if epoch > 10 and (logits.argmax(1) == digits[1]).all() and losses["loss_ce"] <= 0.5 * history[0]["loss_ce"]:
+        if step > 10 and (logits.argmax(1) == digits[1]).all() and losses["loss_ce"] <= 0.5 * history[0]["loss_ce"]:
             break
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
     else:
-        pytest.fail(f"not learned in {epoch} steps: {history[-1]}")
+        pytest.fail(f"not learned in {step} steps: {history[-1]}")
     assert history[-1]["loss_kd"] < history[0]["loss_kd"]
     for name, value in model.teacher.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
@@ -128,7 +129,7 @@ def test_keeps_the_contract(method: str) -> None:
     learnable = model.get_learnable_parameters()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in learnable)
     assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
-    own = sum(p.numel() for p in learnable) - sum(p.numel() for p in student.parameters())
+    own = sum(p.numel() for p in learnable) - sum(p.numel() for p in student.parameters() if p.requires_grad)
     assert model.get_extra_parameters() == own
     storage = [value.data_ptr() for value in model.state_dict().values()]
     assert len(storage) == len(set(storage)), "a tensor is in the checkpoint twice"
