@@ -42,11 +42,12 @@ class LastMap:
             handle.remove()
         found: Tensor | None = returned(features) if features.get("preact_feats") else None
         if found is None or not _averages_to(found, features):
-            maps = {
-                name: F.relu(made) for name, made in outputs.items() if isinstance(made, Tensor) and made.dim() == 4
-            }
-            self.layer = next((name for name in maps if _averages_to(maps[name], features)), None)  # not its pooling
-            found = maps.get(self.layer) if self.layer else None
+            made = {name: output for name, output in outputs.items() if isinstance(output, Tensor)}
+            maps = {name: F.relu(output) for name, output in made.items() if output.dim() == 4}
+            fitting = [name for name in maps if _averages_to(maps[name], features)]
+            largest = max((maps[name].shape[2:].numel() for name in fitting), default=0)  # a pooling layer comes later
+            self.layer = next((name for name in fitting[::-1] if maps[name].shape[2:].numel() == largest), None)
+            found = maps[self.layer] if self.layer else None
         if found is None or not _close(
             classified(network, self.classifier, found.mean((2, 3), keepdim=True))[:, :, 0, 0], logits
         ):
