@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import math
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,11 +68,10 @@ def load_config(known: CfgNode, path: str | Path | None, options: Sequence[str] 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
-    Whole numbers that are not written as Python would write them, sexagesimals (``1:30``) and dates stay text. A key
-    that stands twice is told; the last one counts, as for mdistiller.
+    Whole numbers that are not written as Python would write them, sexagesimals (``1:30``) and dates stay text.
 
     Raises:
-        UserError: it cannot be read, is no YAML, or holds something else.
+        UserError: it cannot be read, is no YAML, or holds something else, or a key stands twice.
     """
     try:
         with open(path, "rb") as file:
@@ -102,7 +100,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as yacs reads it, but for what is no configuration: each is refused, told, or left as text."""
+    """YAML 1.1 as yacs reads it, but for what is no configuration: that is refused, or left as text."""
 
     DEEPEST, MOST = 50, 20_000
     """Levels, and values when every anchor is written out."""
@@ -128,19 +126,20 @@ class _Loader(yaml.SafeLoader):
             known[id(node)] = self.MOST  # of one that holds itself
             parts = [] if isinstance(node, yaml.ScalarNode) else node.value
             if isinstance(node, yaml.MappingNode):
-                self._tell_twice(node)
+                self._refuse_twice(node)
                 parts = [part for pair in node.value for part in pair]
             known[id(node)] = 1 + sum(self._count(part, known) for part in parts)
             if known[id(node)] > self.MOST:
                 raise yaml.MarkedYAMLError(problem="its anchors grow without end", problem_mark=node.start_mark)
         return known[id(node)]
 
-    def _tell_twice(self, node: Any) -> None:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in sorted({key for key in keys if keys.count(key) > 1}):
-            line = node.start_mark.line + 1
-            where = "" if node.start_mark.column == 0 else f" in the group at line {line}"
-            print(f"note: {shown(key)} stands twice{where}; only the last one counts", file=sys.stderr)
+    def _refuse_twice(self, node: Any) -> None:
+        keys: set[str] = set()
+        for key, _value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    raise yaml.MarkedYAMLError(problem=f"{shown(key.value)} stands twice", problem_mark=key.start_mark)
+                keys.add(key.value)
 
 
 def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
@@ -234,10 +233,11 @@ def _literal(value: Any) -> Any:
 def _as_type_of(default: Any, value: Any, source: str, name: str) -> Any:
     wanted = type(default)
     taken = _literal(value) if wanted is not str else value
-    if default is None or (taken is None and name in ("EXPERIMENT.SEED", "DISTILLER.TEACHER_SEED")):
-        if taken is None or (isinstance(taken, int) and not isinstance(taken, bool) and taken >= 0):
-            return taken  # the only keys without a default are seeds
-        raise UserError(f"{source}: {name} wants a whole number of at least 0, got {shown(value)}")
+    described = SETTINGS.get(name)
+    if default is None or (described is not None and described.default is None):  # only seeds may be None
+        if taken is None or (isinstance(taken, int) and not isinstance(taken, bool)):
+            return taken
+        raise UserError(f"{source}: {name} wants a whole number, got {shown(value)}")
     if wanted is float and not isinstance(taken, bool):
         try:
             number = float(taken)

@@ -7,7 +7,6 @@ import errno
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,13 +36,10 @@ def shown(value: Any) -> str:
 
 def one_line(text: str) -> str:
     """A message on one line: what no terminal can show is escaped, what would fill the screen is cut."""
-    text = re.sub(r"\s*\n\s*", " ", text.strip())
-    text = "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in UNSHOWN else c for c in text)
+    text = re.sub(r"\s*[\n\v\f\r\x1c-\x1f\x85\u2028\u2029]\s*", " ", text.strip())
+    text = "".join(c if c.isprintable() or c.isspace() else c.encode("unicode_escape").decode() for c in text)
     text = re.sub(rf"""(?<![^\s(\[{{,:=])(['"])(?=\S)(?:(?!\1).){{{SHOWN + 1},}}\1""", _cut, text)  # a value in quotes
-    return re.sub(r"\S{301,}", _cut, text)  # no path is as long
-
-
-UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
+    return re.sub(rf"(\S{{{SHOWN - 1}}})\S{{{2 * SHOWN},}}(\S{{{SHOWN - 1}}})", r"\1…\2", text)  # few paths are as long
 
 
 def _cut(found: re.Match[str]) -> str:

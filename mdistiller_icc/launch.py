@@ -98,7 +98,9 @@ class LaunchedConfig(CfgNode):
             raise UserError(f"DATASET.TYPE '{dataset}' is not known{told}, nor is DISTILLER.STUDENT '{node.STUDENT}'")
         models = host.cifar_model_dict if known is None else host.models(dataset)
         resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
-        settings.check(self, _theirs(plugin.settings(host)))
+        described = plugin.settings(host)
+        solver = {key: one for key, one in described["SOLVER"].items() if key != "TYPE"}  # a fork has other optimisers
+        settings.check(self, {**described, "SOLVER": solver})
         if node.TYPE not in store.KINDS:
             _point_to_teacher(models, self)
         elif node.TYPE != "NONE":
@@ -117,13 +119,6 @@ class LaunchedConfig(CfgNode):
         merged.defrost()  # a script may still set things itself
         for key, value in merged.items():
             self[key] = value
-
-
-def _theirs(known: settings.Settings) -> settings.Settings:
-    """The settings without the optimiser, of which a fork may have others."""
-    solver = known["SOLVER"]
-    assert not isinstance(solver, settings.Setting)
-    return {**known, "SOLVER": {key: one for key, one in solver.items() if key != "TYPE"}}
 
 
 def nobody(**_: Any) -> nn.Module:

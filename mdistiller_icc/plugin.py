@@ -20,6 +20,10 @@ from mdistiller_icc.icc.host_trainer import icc_trainer
 from mdistiller_icc.settings import Settings, suiting
 from mdistiller_icc.teachers import checkpoint, resolve, store
 
+OURS: dict[str, type[Distiller]] = {"ICC": ICC, **distillers}
+METHODS = {**builtin, **OURS}
+"""Every method that we know the settings of."""
+
 
 class Registered(NamedTuple):
     """What `register` added to which host, and the names it left alone because the host had them."""
@@ -52,8 +56,7 @@ def _register() -> Registered:
         added[what].append(name)
         return True
 
-    ours: dict[str, type[Distiller]] = {"ICC": ICC, **distillers}
-    for name, distiller in ours.items():
+    for name, distiller in OURS.items():
         if add(host.distiller_dict, name, distiller, "distillers") and name not in host.CFG:
             host.CFG[name] = distiller.defaults()
             added["config nodes"].append(name)
@@ -84,18 +87,17 @@ def register(verbose: bool = True) -> Registered:
     return registered
 
 
-def settings(host: Host) -> Settings:
+def settings(host: Host) -> dict[str, Settings]:
     """Every setting that a host's configuration has: those of every run, and each method's own.
 
     What is known of mdistiller's methods holds for a host's own of the same name, where the types agree.
     """
-    known: dict[str, type[Distiller]] = {"ICC": ICC, **builtin, **distillers}
-    found = dict(schema.of_every_run())
+    found = schema.of_every_run()
     for name, method in host.distiller_dict.items():
         if isinstance(method, type) and issubclass(method, Hooks):
             found[name] = method.settings
-        elif name in known and name in host.CFG:
-            found[name] = suiting(known[name].settings, host.CFG[name])
+        elif name in METHODS and name in host.CFG:
+            found[name] = suiting(METHODS[name].settings, host.CFG[name])
     return found
 
 

@@ -95,7 +95,7 @@ OURS: dict[str, Settings] = {
 """What the engine reads beyond mdistiller's schema, with defaults that keep mdistiller's behaviour."""
 
 
-def of_every_run() -> Settings:
+def of_every_run() -> dict[str, Settings]:
     """mdistiller's and ours, group by group."""
     return {group: {**MDISTILLERS.get(group, {}), **OURS.get(group, {})} for group in {**MDISTILLERS, **OURS}}
 
@@ -111,6 +111,8 @@ HINTS = {
     "SOLVER.SCHEDULER": "; SOLVER.SCHEDULE step or cosine says it here",
     "SOLVER.LR_SCHEDULE": "; SOLVER.SCHEDULE step or cosine says it here",
     "SOLVER.LR_SCHEDULER": "; SOLVER.SCHEDULE step or cosine says it here",
+    "SOLVER.LR_POLICY": "; SOLVER.SCHEDULE step or cosine says it here",
+    "SOLVER.DEEPKD": "; DeepKD's trainer is not here, SOLVER.TRAINER dot is the nearest",
     "SOLVER.AMP": "; SOLVER.PRECISION bf16 says it here",
     "SOLVER.USE_AMP": "; SOLVER.PRECISION bf16 says it here",
     "SOLVER.WARMUP_EPOCHS": "; here the learning rate has no warm-up, leave it out",

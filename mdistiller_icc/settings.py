@@ -81,7 +81,7 @@ class Setting:
             if self.choices:
                 told = nearest(value, self.choices) if isinstance(value, str) else ""
                 raise UserError(f"{name} is {self.range}, not {shown(value)}{told}")
-            raise UserError(f"{name} must be {self.range}, not {shown(value)}")
+            raise UserError(f"{name} must be {self._wanted(value)}, not {shown(value)}")
         elif isinstance(value, str):
             self._check_text(name, value)
 
@@ -94,7 +94,7 @@ class Setting:
             if type(entry) is not int:
                 raise UserError(f"{name} wants whole numbers, got {shown(value)}")
             if not self._takes(entry):
-                raise UserError(f"{name} has numbers {self.range}, not {shown(entry)}")
+                raise UserError(f"{name} has numbers of {self._wanted(entry)}, not {shown(entry)}")
 
     def _takes(self, value: Any) -> bool:
         if self.choices:
@@ -105,6 +105,12 @@ class Setting:
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
         )
+
+    def _wanted(self, value: Any) -> str:
+        """The range in words; where its end is only there because there must be one, the end that ``value`` is past."""
+        if self.least is None or self.most is None or self.most <= 1000:
+            return self.range
+        return f"at least {_number(self.least)}" if value < self.least else f"at most {_number(self.most)}"
 
     def _check_text(self, name: str, value: str) -> None:
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):

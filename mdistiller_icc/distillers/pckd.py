@@ -54,7 +54,7 @@ class PCKD(Distiller):
             "BASE_TEMPERATURE": temperature(0.07, "Temperature that it is scaled by, τ₀."),
         },
         "PREVIEW_GROWTH": Setting(1.005, "Growth per epoch of the difficulty that is allowed.", least=0.5, most=2),
-        "MLP_RATIO": count(16, "Width of the MLP's hidden layer, in lengths of the teacher's feature.", most=256),
+        "MLP_RATIO": count(16, "Width of the MLP's hidden layer, in lengths of the teacher's feature.", most=64),
         "GATHER": Setting(False, "Whether every process's rows are previewed and contrasted."),
         "LOSS": {
             "CE_WEIGHT": weight(1.0, "cross-entropy"),

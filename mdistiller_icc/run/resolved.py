@@ -76,8 +76,9 @@ def resolve_device(name: str) -> torch.device:
         if device.type == "meta":
             raise RuntimeError("holds no values")
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise UserError(f"--device {name}: {reason[:150]}") from None
     return device
 
 

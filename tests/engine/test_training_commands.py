@@ -46,7 +46,7 @@ def test_a_teacher_is_trained_a_student_learns_from_it(command, tmp_path):
     )  # fmt: skip
     assert learnt.returncode == 0, learnt.stderr
     assert "teacher: resnet8, icc" in learnt.stdout
-    student = json.loads(next((tmp_path / "output/distill").glob("*seed:3/record.json")).read_text())
+    student = json.loads(next((tmp_path / "output/distill").glob("*seed=3/record.json")).read_text())
     assert student["teacher"]["kind"] == "icc" and student["teacher"]["digest"].startswith("sha256:")
     assert student["teacher"]["top1"] == pytest.approx(record["top1"]["last"])
     assert student["seed"] == 3 and student["epoch"] == 2
