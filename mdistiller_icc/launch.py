@@ -88,8 +88,8 @@ class LaunchedConfig(CfgNode):
         known = data_sets().get(dataset)
         if known is not None and known.known_to == "us":
             raise UserError(UNKNOWN.format(f"DATASET.TYPE {dataset}"))
-        lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller")
-        check_standardised(self, host.distiller_dict)
+        distiller = lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller")
+        check_standardised(self, distiller, host.distiller_dict)
         lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
         if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
             raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")

@@ -16,7 +16,7 @@ MDISTILLERS: dict[str, Settings] = {
         "TEST": {"BATCH_SIZE": count(64, "Images per batch of an evaluation; no result depends on it.", most=2**20)},
     },
     "DISTILLER": {
-        "TYPE": Setting("NONE", "The method: one of the nodes below, or NONE for plain training."),
+        "TYPE": Setting("NONE", "The method: one of those below, a sum such as DKD+CRD, or NONE for plain training."),
         "TEACHER": Setting("ResNet50", "The network that is learnt from; X_icc and X_vanilla come from the store."),
         "STUDENT": Setting("resnet32", "The network that is trained, in teacher recipes too."),
     },

@@ -151,21 +151,24 @@ def adopt(distiller: type[Any]) -> type[Any]:
     return type(distiller.__name__, (distiller, Hooks), {"teacher_kind": "vanilla"} if alone else {})
 
 
-def check_standardised(cfg: CfgNode, registry: dict[str, Any]) -> None:
-    """Look at whether the method in ``DISTILLER.TYPE`` knows what ``DISTILLER.LOGIT_STAND`` asks for.
+def check_standardised(cfg: CfgNode, distiller: type[Any], registry: dict[str, Any]) -> None:
+    """Look at whether a method knows what ``DISTILLER.LOGIT_STAND`` asks for.
 
     Args:
         cfg: the whole configuration.
-        registry: the host's distillers.
+        distiller: the method in ``DISTILLER.TYPE``.
+        registry: the host's distillers, of which a message names those that do.
 
     Raises:
         UserError: it does not, as a host's own and those that compare no logits.
     """
-    able = [name for name, method in registry.items() if isinstance(method, type) and issubclass(method, Hooks)]
-    able = [name for name in able if registry[name].takes_standardised]
-    if cfg.DISTILLER.LOGIT_STAND and cfg.DISTILLER.TYPE not in able:
+
+    def able(method: Any) -> bool:
+        return isinstance(method, type) and issubclass(method, Hooks) and method.takes_standardised
+
+    if cfg.DISTILLER.LOGIT_STAND and not able(distiller):
         what = f"{cfg.DISTILLER.TYPE} of this host takes no standardised logits"
-        raise UserError(f"DISTILLER.LOGIT_STAND: {what}; {', '.join(able)} do")
+        raise UserError(f"DISTILLER.LOGIT_STAND: {what}; {', '.join(filter(lambda n: able(registry[n]), registry))} do")
 
 
 def build(distiller: type[Any], student: nn.Module, teacher: nn.Module | None, cfg: CfgNode, num_data: int) -> Any:
