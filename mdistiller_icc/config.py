@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc import schema
 from mdistiller_icc.errors import UserError, nearest, shown
+from mdistiller_icc.paths import expand
 from mdistiller_icc.settings import KINDS, each, node
 
 ADDED: CfgNode = node(schema.OURS)
@@ -175,22 +176,6 @@ def pairs(options: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(options[::2], options[1::2], strict=True))
 
 
-def expanded(name: str, path: str) -> str:
-    """A path with ``~`` and ``~somebody`` replaced by the home directory.
-
-    Args:
-        name: what an error blames.
-        path: as it was given.
-
-    Raises:
-        UserError: there is no such user.
-    """
-    try:
-        return str(Path(path).expanduser()) if path.startswith("~") else path
-    except RuntimeError:
-        raise UserError(f"{name}: there is no home directory {shown(path)}") from None
-
-
 def merge(cfg: CfgNode, new: dict[str, Any], source: str, prefix: str = "") -> None:
     """Merge nested settings into ``cfg`` in place; ``source`` is what an error names.
 
@@ -216,8 +201,8 @@ def merge(cfg: CfgNode, new: dict[str, Any], source: str, prefix: str = "") -> N
             merge(default, value, source, f"{name}.")
         else:
             cfg[key] = _as_type_of(default, value, source, name)
-            if (setting := SETTINGS.get(name)) is not None and setting.form == "path":
-                cfg[key] = expanded(f"{source}: {name}", cfg[key])
+            if name in SETTINGS and SETTINGS[name].form == "path" and cfg[key].startswith("~"):
+                cfg[key] = str(expand(cfg[key], f"{source}: {name}"))
 
 
 def _literal(value: Any) -> Any:

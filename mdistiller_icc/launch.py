@@ -93,17 +93,20 @@ class LaunchedConfig(CfgNode):
         lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
         if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
             raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")
-        if known is None and node.STUDENT not in host.cifar_model_dict:  # a fork has data sets of its own
-            told = nearest(dataset, data_sets())
-            raise UserError(f"DATASET.TYPE '{dataset}' is not known{told}, nor is DISTILLER.STUDENT '{node.STUDENT}'")
-        models = host.cifar_model_dict if known is None else host.models(dataset)
-        resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
         described = plugin.settings(host)
         solver = {key: one for key, one in described["SOLVER"].items() if key != "TYPE"}  # a fork has other optimisers
         settings.check(self, {**described, "SOLVER": solver})
-        if node.TYPE not in store.KINDS:
-            _point_to_teacher(models, self)
-        elif node.TYPE != "NONE":
+        models = host.cifar_model_dict if known is None else host.models(dataset)  # a fork has data sets of its own
+        try:
+            resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
+            if node.TYPE not in store.KINDS:
+                _point_to_teacher(models, self)
+        except UserError as error:
+            if known is not None:
+                raise
+            meant = nearest(dataset, data_sets())
+            raise UserError(f"DATASET.TYPE {dataset} is none of ours{meant}; with a fork's own: {error}") from None
+        if node.TYPE in store.KINDS and node.TYPE != "NONE":
             node.TEACHER = NOBODY
             bare = resolve.loads_itself(models[node.STUDENT])
             models[NOBODY] = nobody if bare else (nobody, _in_mdistillers_layout({}))

@@ -89,6 +89,9 @@ OURS: dict[str, Settings] = {
         ),
         "COMPILE": Setting(False, "Whether the training step goes through torch.compile."),
         "EVAL_EVERY": count(1, "Epochs from one evaluation to the next; the last epoch is always evaluated."),
+        "ON_NAN": Setting(
+            "stop", "What is done about a loss that is not finite; skip leaves the step out.", choices=("stop", "skip")
+        ),
     },
     "COMPAT": COMPAT,
 }

@@ -155,7 +155,7 @@ def test_a_hosts_own_method_of_another_type_is_left_alone():
         ("SOLVER: {SCHEDULER: cosine}", None, "unknown key SOLVER.SCHEDULER; SOLVER.SCHEDULE step or cosine says it"),
         ("SOLVER: &a [*a]", None, "its anchors grow without end"),
         ("a: !!python/object/apply:os.system [ls]", None, "could not determine a constructor"),
-        ("LOG: {PREFIX: ~nobody-here/x}", None, "LOG.PREFIX: there is no home directory '~nobody-here/x'"),
+        ("LOG: {PREFIX: ~nobody-here/x}", None, "LOG.PREFIX ~nobody-here/x: no home folder is known for ~nobody-here"),
         ("EXPERIMENT: {NAME: \x00}", None, "not readable as YAML: "),
     ],
 )  # fmt: skip

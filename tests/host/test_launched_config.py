@@ -206,3 +206,12 @@ def test_numpy_numbers_are_let_through_and_nothing_else(tmp_path):
     torch.save({"call": print}, tmp_path / "call")
     with pytest.raises(UserError, match="not a checkpoint of plain tensors"):
         checkpoint.read(tmp_path / "call")
+
+
+def test_ranges_hold_and_a_slip_in_the_data_sets_name_is_not_the_networks_fault(cfg):
+    cfg.merge_from_list([*PAIR, "KD.TEMPERATURE", "-3"])
+    with pytest.raises(UserError, match="^KD.TEMPERATURE must be between 0.001 and 1000, not -3.0$"):
+        cfg.freeze()
+    cfg.merge_from_list(["KD.TEMPERATURE", "3", "SOLVER.TYPE", "Lion", "DATASET.TYPE", "tiny_imagenett"])
+    with pytest.raises(UserError, match=r"^DATASET.TYPE tiny_imagenett is none of ours \(did you mean 'tiny_imagenet'"):
+        cfg.freeze()
