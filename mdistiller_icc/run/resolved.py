@@ -11,6 +11,7 @@ import torch
 from yacs.config import CfgNode
 
 from mdistiller_icc import config
+from mdistiller_icc.calling import call
 from mdistiller_icc.distillers.base import Distiller, adopt
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.run_folder import flat, run_name
@@ -18,6 +19,7 @@ from mdistiller_icc.engine.trainer import Trainer, trainer_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import register
+from mdistiller_icc.shipped import find_config
 from mdistiller_icc.teachers import resolve, store
 
 
@@ -53,6 +55,9 @@ class Resolved:
 def configure(path: str | None, options: Sequence[str] = (), seed: int | None = None) -> CfgNode:
     """The configuration of a run: the host's schema with ours, a file, overrides, and the seed if it is named.
 
+    Args:
+        path: a file, or the name of a shipped configuration: ``icc/res110``.
+
     Raises:
         UserError: the file or an override is wrong.
     """
@@ -60,7 +65,7 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
     schema.defrost()
     schema.LOG.WANDB = False  # mdistiller turns it on for everybody
     seeded = [] if seed is None else ["EXPERIMENT.SEED", str(seed)]
-    return config.load_config(schema, path, [*options, *seeded])
+    return config.load_config(schema, None if path is None else find_config(path), [*options, *seeded])
 
 
 def resolve_device(name: str) -> torch.device:
@@ -110,7 +115,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
             raise UserError(f"{key} must be above 0, not {value}")
     if kind is None and role == "teacher":
         raise UserError(
-            f"DISTILLER.TYPE {node.TYPE} trains students (tools/train.py); "
+            f"DISTILLER.TYPE {node.TYPE} trains students ({call('train')}); "
             f"teachers are trained by {' or '.join(store.KINDS)}"
         )
     if kind is not None and cfg.DATASET.IMAGES:
