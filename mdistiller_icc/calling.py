@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,5 +15,5 @@ def call(command: str) -> str:
     """The words that start a command: those of the script beside the one that runs, or ``mdistiller-icc COMMAND``."""
     running = Path(sys.argv[0])
     if running.resolve().parent == TOOLS.resolve() and running.suffix == ".py":
-        return f"python {os.path.relpath(running.with_name(SCRIPTS.get(command, f'{command}.py')))}"
+        return f"python {running.with_name(SCRIPTS.get(command, f'{command}.py'))}"
     return f"{'mdistiller-icc' if shutil.which('mdistiller-icc') else 'python -m mdistiller_icc'} {command}"

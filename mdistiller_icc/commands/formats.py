@@ -41,10 +41,10 @@ def _read_state_dict(file: Path, build: Callable[[], nn.Module]) -> Classify:
 
 def _write_safetensors(network: nn.Module, _example: Tensor, told: dict[str, Any], file: Path) -> None:
     _need("safetensors", "safetensors", file)
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
-    save_file(state, file, {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()})
+    file.write_bytes(save(state, _as_text(told)))
 
 
 def _read_safetensors(file: Path, build: Callable[[], nn.Module]) -> Classify:
@@ -73,9 +73,7 @@ def _write_onnx(network: nn.Module, example: Tensor, told: dict[str, Any], file:
         dynamo=True, verbose=False,
     )  # fmt: skip
     assert program is not None, "dynamo=True returns a program"
-    program.model.metadata_props.update(
-        {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
-    )
+    program.model.metadata_props.update(_as_text(told))
     program.save(file, external_data=False)
 
 
@@ -88,7 +86,11 @@ def _read_onnx(file: Path, _build: Callable[[], nn.Module]) -> Classify:
 
 def _filled(network: nn.Module, state: dict[str, Tensor]) -> Classify:
     network.load_state_dict(state)
-    return Logits(network).eval()
+    return Logits(network.eval())
+
+
+def _as_text(told: dict[str, Any]) -> dict[str, str]:
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in told.items()}
 
 
 def _need(module: str, extra: str, file: Path) -> None:

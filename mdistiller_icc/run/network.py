@@ -80,6 +80,7 @@ class Logits(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.train(network.training)
 
     def forward(self, image: Tensor) -> Tensor:
         """The logits of images (B, 3, H, W)."""
