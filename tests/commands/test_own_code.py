@@ -41,7 +41,7 @@ def written(tmp_path):
 
 
 def test_the_page_does_what_it_says(written):
-    for line in block("").splitlines():
+    for line in block("bash").splitlines():
         command, *words = shlex.split(line)
         assert command == "mdistiller-icc"
         run(written, *words)

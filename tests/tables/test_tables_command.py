@@ -105,7 +105,8 @@ def test_a_format_is_one_file(output, tmp_path):
     copy.mkdir(parents=True)
     for name in ("__init__.py", "errors.py"):
         shutil.copy(shipped / name, copy)
-    shutil.copytree(shipped / "tables", copy / "tables")
+    for folder in ("tables", "commands"):
+        shutil.copytree(shipped / folder, copy / folder)
     (copy / "tables" / "formats" / "count.py").write_text(
         'SUFFIX = ".n"\n\n\ndef write(report):\n    return f"{report.runs} runs\\n"\n'
     )
