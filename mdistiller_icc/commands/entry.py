@@ -46,7 +46,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=f"mdistiller_icc {__version__}")
-    made.add_argument("command", metavar="COMMAND", help="one of those below")
+    made.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
     made.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="its own arguments")
     return made
 
@@ -58,6 +58,9 @@ def main(words: Sequence[str] | None = None, prog: str = "mdistiller-icc") -> in
         UserError: there is none of that name.
     """
     given = parser(prog).parse_args(words)
+    if given.command is None:
+        parser(prog).print_help()
+        return 2
     if given.command not in COMMANDS:
         raise UserError(
             f"no command '{given.command}'{nearest(given.command, COMMANDS)}; there are {', '.join(COMMANDS)}"

@@ -42,6 +42,12 @@ def test_the_quickstarts_help_is_its_own(command):
     assert "Does an ICC teacher help?" in done.stdout and "TABLE" not in done.stdout
 
 
+def test_without_a_word_it_lists_the_commands(capsys):
+    assert main([]) == 2
+    told = capsys.readouterr().out
+    assert all(f"\n  {name:12}{command.about}" in told for name, command in COMMANDS.items())
+
+
 def test_an_unknown_command_is_told_the_nearest():
     with pytest.raises(UserError, match=r"no command 'trian' \(did you mean 'train'\?\); there are quickstart, "):
         main(["trian", "--cfg", "x"])

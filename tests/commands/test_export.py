@@ -47,7 +47,8 @@ def test_torch_export_takes_any_number_of_images(here, printed, network):
     assert difference(told) <= 1e-5
     files = {"about.json": ""}
     program = torch.export.load(here / "s.pt2", extra_files=files).module()
-    torch.testing.assert_close(program(IMAGES), network(IMAGES)[0])
+    for number in (1, 5):
+        torch.testing.assert_close(program(IMAGES[:number]), network(IMAGES[:number])[0])
     assert json.loads(files["about.json"])["mean"] == [0.3054, 0.3054, 0.3054] and "[0.3054" in told
 
 
