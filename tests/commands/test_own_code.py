@@ -56,8 +56,8 @@ def test_the_page_does_what_it_says(written):
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_a_tables_imports_reach_rays_workers(written):
-    run(written, "reproduce", str(Path("..", written.name, "mine.yaml")), "--engine", "ray", "--protocol", "short")
-    records = [json.loads(file.read_text()) for file in (written / "output/mine_short").glob("*/record.json")]
+    run(written, "reproduce", str(Path("..", written.name, "mine.yaml")), "--engine", "ray")
+    records = [json.loads(file.read_text()) for file in (written / "output/mine").glob("*/record.json")]
     assert sorted(record["method"] for record in records if record["status"] == "finished") == ["ICC", "KD", "MIMIC"]
 
 
