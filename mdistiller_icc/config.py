@@ -24,7 +24,11 @@ ADDED = CfgNode(
             "HOLDOUT": 0.0,  # share of the training images kept apart to choose an epoch by
             "LOADER": "auto",  # resident: images live on the device; workers: processes decode them
         },
-        "DISTILLER": {"TEACHER_CKPT": "", "TEACHER_SEED": None},
+        "DISTILLER": {
+            "TEACHER_CKPT": "",
+            "TEACHER_SEED": None,
+            "GATHER": True,  # of several processes: images are related to the whole batch's, and all remember all
+        },
         "SOLVER": {
             "SCHEDULE": "step",
             "PRECISION": "fp32",
@@ -36,6 +40,9 @@ ADDED = CfgNode(
     }
 )
 """What the engine reads beyond mdistiller's schema, with defaults that keep mdistiller's behaviour."""
+
+RETIRED = ("ICC.QUEUE.GATHER", "CKD.GATHER", "BICKD.GATHER", "PCKD.GATHER")
+"""Keys of version 0.1.0 that ``DISTILLER.GATHER`` has replaced; files that still have them are read without."""
 
 
 def extend(cfg: CfgNode, added: CfgNode = ADDED) -> list[str]:
@@ -138,6 +145,8 @@ def merge(cfg: CfgNode, new: dict[str, Any], source: str, prefix: str = "") -> N
     """
     for key, value in new.items():
         name = f"{prefix}{key}"
+        if name in RETIRED:
+            continue
         if key not in cfg:
             known = [prefix + k for k in cfg] if prefix else list(cfg)
             raise UserError(f"{source}: unknown key {name}{nearest(name, known)}")

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from mdistiller_icc import ranks
 from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
+from mdistiller_icc.losses.gather import gather_rows
 
 Features = dict[str, Any]
 """What a model returns beside its logits: ``feats``, ``preact_feats`` (lists), ``pooled_feat`` (B, D)."""
@@ -24,6 +26,8 @@ class Hooks:
     """Whether it takes images and features in channels-last layout, so never calls ``view`` on them."""
     settled: int | None = None
     """From this epoch on training passes no longer depend on the epoch; None if they always may."""
+    gather: bool = True
+    """Whether images are related to those of all processes' batches, and remembered by all; ``DISTILLER.GATHER``."""
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
@@ -109,6 +113,18 @@ class Distiller(Hooks, nn.Module):
         else:
             taught = self._frozen(image)
         return taught
+
+    def of_all(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """The rows of all processes' batches, as `gather_rows` has them; without ``gather`` this process's own."""
+        return gather_rows(*rows) if self.gather else rows
+
+    def sum_of_all(self, tensor: Tensor) -> Tensor:
+        """The sum of all processes' tensors of this shape, without its graph; without ``gather`` this process's own."""
+        return ranks.summed(tensor) if self.gather else tensor
+
+    def own(self, count: int) -> slice:
+        """Which of ``count`` rows of all processes are this one's."""
+        return ranks.share(count) if self.gather else slice(0, count)
 
     def forward_train(
         self, image: Tensor, target: Tensor, *, epoch: int, **kwargs: Any

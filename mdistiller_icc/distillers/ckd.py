@@ -10,7 +10,6 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.ckd import ckd_loss
-from mdistiller_icc.losses.gather import gather_rows
 
 
 class CKD(Distiller):
@@ -24,8 +23,7 @@ class CKD(Distiller):
     Args:
         student: the network that is trained.
         teacher: the network it learns from.
-        cfg: reads the node ``CKD``, whose keys are those of the authors' code; ``GATHER`` is ours and
-            contrasts with the rows of every process.
+        cfg: reads the node ``CKD``, whose keys are those of the authors' code.
     """
 
     channels_last = True
@@ -35,17 +33,15 @@ class CKD(Distiller):
         self.ce_weight = cfg.CKD.CE_WEIGHT
         self.cl_weight = cfg.CKD.CL_WEIGHT
         self.temperature = cfg.CKD.TEMPERATURE
-        self.gather = cfg.CKD.GATHER
 
     @staticmethod
     def defaults() -> CfgNode:
-        return CfgNode({"CE_WEIGHT": 1.0, "CL_WEIGHT": 10.0, "TEMPERATURE": 1.0, "GATHER": False})
+        return CfgNode({"CE_WEIGHT": 1.0, "CL_WEIGHT": 10.0, "TEMPERATURE": 1.0})
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_teacher, _features = self.teach(image)
         logits_student, _features = self.student(image)
-        rows = (logits_student, logits_teacher)
-        every_student, every_teacher = gather_rows(*rows) if self.gather else rows
+        every_student, every_teacher = self.of_all(logits_student, logits_teacher)
         loss_cl = ckd_loss(every_student, every_teacher, self.temperature)
         return logits_student, {
             "loss_ce": self.ce_weight * F.cross_entropy(logits_student, target),

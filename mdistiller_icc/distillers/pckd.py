@@ -12,7 +12,6 @@ from yacs.config import CfgNode
 from mdistiller_icc.classifier import centers, centers_with_bias, classifier_name
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.pckd import (
     category_contrastive_loss,
     center_alignment_loss,
@@ -36,7 +35,7 @@ class PCKD(Distiller):
         student: the network that is trained; its last linear layer holds the class centres.
         teacher: the network it learns from, likewise.
         cfg: reads the node ``PCKD``: ``LOSS`` has ``KD_WEIGHT`` = d, ``CC_WEIGHT`` = b, ``CA_WEIGHT`` = a,
-            ``FA_WEIGHT`` = f; ``GATHER`` previews and contrasts over every process.
+            ``FA_WEIGHT`` = f.
 
     Raises:
         UserError: a classifier cannot be found, or the two models differ in their number of classes.
@@ -52,7 +51,6 @@ class PCKD(Distiller):
         self.contrast = (node.CONTRAST.TEMPERATURE, node.CONTRAST.BASE_TEMPERATURE)
         self.preview_growth = node.PREVIEW_GROWTH
         self.weights = node.LOSS
-        self.gather = node.GATHER
 
         # Paths, not layers: a second reference would put them into the checkpoint twice.
         self.classifier_student = classifier_name(student, "student")
@@ -76,7 +74,6 @@ class PCKD(Distiller):
                 "CONTRAST": {"TEMPERATURE": 4.0, "BASE_TEMPERATURE": 0.07},
                 "PREVIEW_GROWTH": 1.005,
                 "MLP_RATIO": 16,
-                "GATHER": False,
                 "LOSS": {"CE_WEIGHT": 1.0, "KD_WEIGHT": 1.0, "CC_WEIGHT": 0.05, "CA_WEIGHT": 1.0, "FA_WEIGHT": 20.0},
             }
         )
@@ -92,9 +89,9 @@ class PCKD(Distiller):
         pooled_teacher = features_teacher["pooled_feat"].flatten(1)
 
         ce = F.cross_entropy(logits_student, target, reduction="none")
-        preview = preview_weights(ce, self._of_all(ce)[0].mean(), epoch, self.preview_growth)
+        preview = preview_weights(ce, self.of_all(ce)[0].mean(), epoch, self.preview_growth)
         own, others = self._relations_to_centers(pooled_student)
-        every_own, every_other, every_target, every_preview = self._of_all(
+        every_own, every_other, every_target, every_preview = self.of_all(
             own, others, target.repeat(4), preview.detach().repeat(4)
         )
         loss_cc = category_contrastive_loss(every_own, every_other, every_target, every_preview, *self.contrast)
@@ -118,9 +115,6 @@ class PCKD(Distiller):
         u = F.linear(own, centers(self.student, self.classifier_student))
         v = F.linear(others, centers(self.teacher, self.classifier_teacher))
         return u, v
-
-    def _of_all(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return gather_rows(*tensors) if self.gather else tensors
 
 
 def rotated(image: Tensor) -> Tensor:

@@ -60,13 +60,13 @@ class ICC(Distiller):
         self.reduction = node.REDUCTION
         self.warmup_epochs = node.WARMUP
         self.settled = node.WARMUP + 1
-        self.queues = ClassQueues(num_classes, node.QUEUE.SIZE, dim, node.QUEUE.POLICY, node.QUEUE.GATHER)
+        self.queues = ClassQueues(num_classes, node.QUEUE.SIZE, dim, node.QUEUE.POLICY)
         self.positive = POSITIVES[node.POSITIVE](dim, node.QUEUE.SIZE)
         self.adaptive = node.WEIGHT_MODE == "gradnorm"
         self.weight = GradNormWeight(node.GRADNORM.SHARE) if self.adaptive else FixedWeight(node.WEIGHT)
         # With λ = 0 nothing of ICC runs, so training is plain training to the last bit.
         self.off = node.WEIGHT == 0 and not self.adaptive
-        self.views: Callable[[Tensor], Tensor] | None = None
+        self.views: Callable[[Tensor, slice], Tensor] | None = None
         self.batch_index: Tensor | None = None  # for a host that passes no indices
         self.classifier = classifier_name(student, "student")
         self.watch = Watch(num_classes)
@@ -115,8 +115,8 @@ class ICC(Distiller):
     @torch.compiler.disable  # a loader is no network to compile
     def _with_second_views(self, image: Tensor, index: Tensor) -> Tensor:
         assert self.views is not None
-        wanted = self.positive.second_views(index)
-        return torch.cat([image, self.views(wanted)]) if len(wanted) else image
+        wanted = self.positive.second_views(index, self.of_all)
+        return torch.cat([image, self.views(wanted, self.own(len(wanted)))]) if len(wanted) else image
 
     @torch.compiler.disable  # the queues change in place, and gradients are looked at before the backward pass
     def losses(self, logits: Tensor, feature: Tensor, target: Tensor, index: Tensor) -> dict[str, Tensor]:
@@ -134,31 +134,33 @@ class ICC(Distiller):
             # Definition 3.1 and Eq. (5): only samples with ρ > δ take part.
             passed = margin(logits.detach(), target) > self.margin
             # Section 3.3: they meet their class's queue, whose entries are the negatives x⁻ ∈ C(x).
-            met = self.queues.meet(f[: len(target)], target, index, passed)
+            met = self.queues.meet(*self.of_all(f[: len(target)].detach(), target, index, passed))
             # Eq. (3), averaged over the anchors that have a positive and a negative, or over the batch.
-            tuplets = self.positive.tuplets(f, index, met)
+            tuplets, anchors = self.positive.tuplets(f, met, self.own)
             each = intra_class_loss(*tuplets, self.temperature)
-            anchors = tuplets.valid.any(1).sum()
-            loss_intra = each.sum() / (anchors.clamp(min=1) if self.reduction == "anchors" else len(target))
+            part = len(target) / len(met.images)  # of the whole batch, for which a process's losses count
+            loss_intra = each.sum() / part / (anchors.clamp(min=1) if self.reduction == "anchors" else len(met.images))
             # L_Teacher = L_CE + λ · L_Intra.
-            pulls = self._pulls(logits, target, each, feature, anchors)
+            pulls = self._pulls(logits, target, each, feature, anchors, part)
             weight = self.weight(pulls)
         batch = feature[: len(target)].detach()
-        self.watch.step(batch, target, passed, each.detach(), anchors, weight, pulls)
+        self.watch.step(batch, target, passed, each.detach(), tuplets.valid.any(1).sum(), weight, pulls)
         return {"loss_ce": loss_ce, "loss_kd": weight * loss_intra}
 
     def classification_loss(self, logits: Tensor, feature: Tensor, target: Tensor) -> Tensor:
         """L_CE of logits ``(B, C)``; an objective of another kind may look at the feature ``(B + V, D)`` instead."""
         return F.cross_entropy(logits, target)
 
-    def _pulls(self, logits: Tensor, target: Tensor, each: Tensor, feature: Tensor, anchors: Tensor) -> Tensor | None:
+    def _pulls(
+        self, logits: Tensor, target: Tensor, each: Tensor, feature: Tensor, anchors: Tensor, part: float
+    ) -> Tensor | None:
         """How strongly L_CE and L_Intra pull at the feature, ``(2,)``; None at steps that need not know."""
         comparable = self.feature_name in ("pooled_feat", "logits")
         if not comparable or not (self.adaptive or self.watch.share_is_due):
             return None
         classifier = centers(self.student, self.classifier)
         of_ce = cross_entropy_pull(logits, target, classifier if self.feature_name == "pooled_feat" else None)
-        return torch.stack([of_ce, intra_class_pull(each, feature, anchors)])
+        return self.sum_of_all(torch.stack([part * of_ce, intra_class_pull(each, feature, anchors)]))
 
     def diagnostics(self) -> dict[str, float | None]:
         """The figures of `Watch` and how full the queues are; nothing where ICC is off."""

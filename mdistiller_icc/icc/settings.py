@@ -21,7 +21,7 @@ def defaults() -> CfgNode:
             "TEMPERATURE": 1.0,
             "REDUCTION": "anchors",
             "POSITIVE": "view",
-            "QUEUE": {"SIZE": 8, "POLICY": "clear", "GATHER": False},
+            "QUEUE": {"SIZE": 8, "POLICY": "clear"},
             "FEATURE": "pooled_feat",
             "WARMUP": 0,
         }

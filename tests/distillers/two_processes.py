@@ -48,8 +48,8 @@ def batch() -> tuple[Tensor, Tensor]:
 def distiller(method: str, gather: bool) -> Distiller:
     torch.manual_seed(1)
     node = distiller_dict[method].defaults()
-    node.GATHER = gather
     model = distiller_dict[method](Net(6), Net(7), CfgNode({method: node})).double().train()
+    model.gather = gather
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.eval()
