@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import hub, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.models import upstream
+from mdistiller_icc.classifier import fit_classifier
+from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.teachers import checkpoint, store
 
@@ -56,13 +58,15 @@ def loads_itself(entry: Any) -> bool:
 
 
 def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
-    """The untrained network called ``name`` in a host's model dictionary.
+    """The untrained network called ``name`` in a host's model dictionary, for data of ``num_classes`` classes.
 
     Args:
         cfg: reads ``COMPAT.UPSTREAM``.
     """
-    if loads_itself(models[name]):
-        return upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
+    if loads_itself(models[name]):  # and is always for ImageNet's thousand
+        model = upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
+        fit_classifier(model, num_classes)
+        return model
     return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
 
 
@@ -81,7 +85,9 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
     arch, kind, file = find(models, cfg)
     if file is None:
-        return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "", dataset)
+        return _pretrained(models, arch, dataset, len(classes)), Teacher(
+            arch, "pretrained", None, "torchvision", "", dataset
+        )
     model = build(models, arch, cfg, len(classes))
     content = checkpoint.read(file)
     meta = _meta(content)
@@ -90,6 +96,25 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     checkpoint.load_into(model, checkpoint.state_of(content, file), file, arch)
     kind, seed = (meta.get("kind", kind), meta.get("seed")) if meta else (kind, node.TEACHER_SEED)
     return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), meta.get("dataset", dataset))
+
+
+def _pretrained(models: dict[str, Any], arch: str, dataset: str, num_classes: int) -> nn.Module:
+    """A network with the weights that its factory downloads."""
+    known = data_set(dataset).num_classes
+    trained = store.command(dataset, store.TeacherName(arch, "vanilla"))
+    if num_classes != known:
+        raise UserError(
+            f"DISTILLER.TEACHER {arch}: the weights it comes with are for {known:,} classes, and this {dataset} has "
+            f"{num_classes:,}; take {arch}_vanilla ({trained}), or a file with DISTILLER.TEACHER_CKPT"
+        )
+    try:
+        model: nn.Module = models[arch](pretrained=True)
+    except OSError as error:
+        raise UserError(
+            f"DISTILLER.TEACHER {arch}: its weights cannot be downloaded ({error}); put them into "
+            f"{hub.get_dir()}/checkpoints, or name a file with DISTILLER.TEACHER_CKPT"
+        ) from error
+    return model
 
 
 def _meta(content: Any) -> dict[str, Any]:
