@@ -35,6 +35,7 @@ ADDED = CfgNode(
             "CHANNELS_LAST": "auto",
             "COMPILE": False,  # the training step through torch.compile
             "EVAL_EVERY": 1,
+            "ON_NAN": "stop",  # at a loss that is not finite; skip: leave the step out
         },
         "COMPAT": {"UPSTREAM": False},
     }

@@ -18,8 +18,8 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.config import ADDED, load_config
 from mdistiller_icc.data import data_sets
+from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.run_folder import flat
-from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import Registered, register, with_weights

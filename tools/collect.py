@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+from mdistiller_icc import whole_file
 from mdistiller_icc.errors import UserError, exit_status
 from mdistiller_icc.tables import FORMATS, METRICS, SELECTIONS, render
 
@@ -56,15 +57,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def write(path: str, text: str) -> None:
-    """Write a file at once or not at all."""
-    aside = f"{path}.{os.getpid()}"
+    """Write a file at once or not at all, and none of a run's."""
+    beside = os.path.join(os.path.dirname(os.path.realpath(path)), "record.json")
+    if os.path.realpath(path) == beside or (os.path.lexists(path) and os.path.exists(beside)):
+        raise UserError(f"{path}: would take the place of a run's file; name another with --out")
     try:
-        with open(aside, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(aside, path)
+        whole_file.write(path, text)
     except OSError as error:
-        if os.path.exists(aside):
-            os.unlink(aside)
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 

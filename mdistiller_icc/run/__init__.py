@@ -14,10 +14,11 @@ from yacs.config import CfgNode
 from mdistiller_icc import data
 from mdistiller_icc.distillers import base
 from mdistiller_icc.engine.evaluate import evaluate
+from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
-from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.run.ranks import refuse_ranks
 from mdistiller_icc.run.record import Record
 from mdistiller_icc.run.resolved import Resolved, check, configure, resolve_device
 from mdistiller_icc.teachers import resolve
@@ -50,8 +51,10 @@ def run(
         progress: shows a person how far it is; a bar by default.
 
     Raises:
-        UserError: a mistake in the configuration, a missing data set or teacher, a folder that is taken.
+        UserError: a mistake in the configuration, a missing data set or teacher, a folder that is taken, a loss that is
+            not finite.
     """
+    refuse_ranks()
     found = check(cfg, role, options, device)
     seed_everything(found.seed)
     if found.device.type == "cuda":
@@ -69,14 +72,11 @@ def run(
     )
     record = Record(found, dataset, whose, trainer)
 
-    with trainer.folder.alone():
-        if resume and trainer.folder.begun():
-            record.go_on()
-        with record.kept():
-            trainer.train(resume=resume, overwrite=overwrite)
-            if role == "teacher":
-                _check_place(found, overwrite)  # another run may have come first
-                record.publish(distiller.student)
+    with trainer.folder.alone(), record.kept():
+        trainer.train(resume=resume, overwrite=overwrite)
+        if role == "teacher":
+            _check_place(found, overwrite)  # another run may have come first
+            record.publish(distiller.student)
     if role == "teacher":
         print(f"teacher: {found.place}")
     return record.told

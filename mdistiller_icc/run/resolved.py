@@ -115,6 +115,8 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         )
     if kind is not None and cfg.DATASET.IMAGES:
         raise UserError(f"DATASET.IMAGES {cfg.DATASET.IMAGES}: nobody labels them, {node.TYPE} has no teacher")
+    if cfg.DATASET.IMAGES:
+        host.models(cfg.DATASET.IMAGES)
     return Resolved(
         cfg=cfg,
         name=run_name(cfg, options),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import product
@@ -69,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(
     given: argparse.Namespace, options: Sequence[str], values: Sequence[str], seeds: Sequence[int], out: Path
 ) -> list[Row]:
-    """A row for every objective, value and seed; ``sweep.json`` holds those that are there, after each."""
+    """A row for every objective, value and seed that did not diverge; ``sweep.json`` holds them, after each."""
+    from mdistiller_icc.engine.divergence import Diverged
     from mdistiller_icc.run import check, configure
 
     objectives = [CROSS_ENTROPY, *([CONTRASTIVE] if given.theory else [])]
@@ -80,9 +83,13 @@ def _train(
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for objective, value, seed in product(objectives, values, seeds):
-        chosen = [*OBJECTIVES[objective], *_setting(given.key, value)]
-        named = ["EXPERIMENT.NAME", f"{objective},{given.key}:{value}", "LOG.PREFIX", given.out]
-        measured = measure(given.cfg, [*options, *chosen, *named], seed, given.device)
+        chosen, name = [*OBJECTIVES[objective], *_setting(given.key, value)], f"{objective},{given.key}:{value}"
+        named = ["EXPERIMENT.NAME", name, "LOG.PREFIX", given.out]
+        try:
+            measured = measure(given.cfg, [*options, *chosen, *named], seed, given.device)
+        except Diverged as error:
+            print(f"left out: {name}, seed {seed}: {error}", file=sys.stderr)
+            continue
         rows.append({"objective": objective, "value": value, "seed": seed, **measured})
         (out / "sweep.json").write_text(json.dumps({"key": given.key, "options": options, "rows": rows}, indent=1))
     return rows
@@ -167,7 +174,7 @@ def _fits(key: str, rows: Sequence[Row], out: Path) -> list[str]:
     for figure, label in FITTED.items():
         points: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
-            if row[figure] and (value := _number(row["value"])) is not None:
+            if row[figure] and math.isfinite(row[figure]) and (value := _number(row["value"])) is not None:
                 points.setdefault(row["objective"], []).append((value, row[figure]))
         curves = {
             objective: ([x for x, _y in own], [y for _x, y in own])

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import os
 import pickle
-from pathlib import Path
+import re
+import stat
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mdistiller_icc import whole_file
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.teachers.file_format import is_safetensors, read_safetensors, recognise
 
 WRAPPERS = ("model", "state_dict")
 PREFIXES = ("module.", "student.")
+PATHS = {"PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}
 _SCALAR = np.float64().__reduce__()[0]
 NUMPY_SCALARS: list[Any] = [
     _SCALAR,
@@ -25,37 +31,60 @@ NUMPY_SCALARS: list[Any] = [
     *{type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]},
 ]
 """What torch must let through to read a NumPy number: mdistiller's optimiser has one after a learning-rate drop."""
+HARMLESS: list[Any] = [
+    *NUMPY_SCALARS,
+    argparse.Namespace,
+    *((pure, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name, pure in PATHS.items()),
+]
+"""What a checkpoint may hold beyond what torch lets through: NumPy's numbers, a command line, paths."""
 
 
-def save(content: Any, path: str | Path) -> None:
-    """Write a checkpoint so that at every moment either the old file or the new one is there, whole."""
+def save(content: Any, path: str | Path, before: Path | None = None) -> None:
+    """Write a checkpoint so that at every moment either the old file or the new one is there, whole.
+
+    Args:
+        content: of plain values and tensors.
+        path: its folder is made.
+        before: where the old file stays.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        written = io.BytesIO()  # torch's own writer hides why a disk does not take it
-        torch.save(content, written)
-        aside.write_bytes(written.getbuffer())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    written = io.BytesIO()  # torch's own writer hides why a disk does not take it
+    torch.save(content, written)
+    with whole_file.replacing(path, before) as file:
+        file.write(written.getbuffer())
 
 
 def read(path: str | Path) -> Any:
     """Read a checkpoint's content onto the CPU, without running any code it may hold.
 
+    Torch's own files are checked against their checksums first, which torch does not do itself; those in its format of
+    before version 1.6 and safetensors files have none.
+
     Raises:
-        UserError: there is no such file, or it is no checkpoint, or it is damaged.
+        UserError: there is no such file, or it is damaged, or no checkpoint, or holds more than `HARMLESS` things.
     """
     try:
-        with open(path, "rb"):
-            pass
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{path}: is a folder or a device, no file")
+        with open(path, "rb") as file:
+            what = recognise(file)
+            if what is not None:
+                raise UserError(f"{path}: {what}")
+            if is_safetensors(file):
+                return read_safetensors(file)
+            with torch.serialization.safe_globals(HARMLESS):
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    try:
-        torch.serialization.add_safe_globals(NUMPY_SCALARS)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise UserError(
+                f"{path}: holds a {found[1]:.80}, which could run code when it is read, so it is not; "
+                "where you trust it, save the network's state_dict() alone"
+            ) from None
         raise UserError(f"{path}: not a checkpoint of plain tensors, or damaged") from None
     except Exception:  # bytes that are no checkpoint make the unpickler fail in any way at all
         raise UserError(f"{path}: damaged, or not a checkpoint") from None

@@ -59,7 +59,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
             return (print, ("gotcha",))
 
     torch.save({"model": Harmful()}, tmp_path / "file")
-    with pytest.raises(UserError, match="not a checkpoint of plain tensors"):
+    with pytest.raises(UserError, match="file: holds a print, which could run code"):
         checkpoint.read(tmp_path / "file")
 
 
