@@ -53,22 +53,24 @@ def train(description: str, role: str) -> int:
     # After parsing: importing torch takes a second, --help must not.
     from mdistiller_icc.engine.run_folder import RunFolder, run_name
     from mdistiller_icc.run import configure, run
+    from mdistiller_icc.run.processes import one_voice
 
-    cfg = configure(arguments.cfg, options, arguments.seed)
-    folder = RunFolder(cfg, run_name(cfg, options))
-    if arguments.resume and not folder.begun():
-        print(f"{folder.path}: holds no run to go on with; it begins")
-    record = run(
-        cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite
-    )
-    top1 = record["top1"]
-    shown = {
-        "last epoch": top1["last"],
-        "mean of last 10": top1["mean_last_10"],
-        f"best test epoch ({record['best_epoch']})": top1["best_test"],
-        "held-out choice": top1["heldout_selected"],
-    }
-    figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
-    print(f"test top-1: {figures}")
-    print(f"run: {folder.path}")
+    with one_voice():
+        cfg = configure(arguments.cfg, options, arguments.seed)
+        folder = RunFolder(cfg, run_name(cfg, options))
+        if arguments.resume and not folder.begun():
+            print(f"{folder.path}: holds no run to go on with; it begins")
+        record = run(
+            cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite
+        )
+        top1 = record["top1"]
+        shown = {
+            "last epoch": top1["last"],
+            "mean of last 10": top1["mean_last_10"],
+            f"best test epoch ({record['best_epoch']})": top1["best_test"],
+            "held-out choice": top1["heldout_selected"],
+        }
+        figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
+        print(f"test top-1: {figures}")
+        print(f"run: {folder.path}")
     return 0

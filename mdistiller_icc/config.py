@@ -34,6 +34,7 @@ ADDED = CfgNode(
             "PRECISION": "fp32",
             "CHANNELS_LAST": "auto",
             "COMPILE": False,  # the training step through torch.compile
+            "SYNC_BN": False,  # of several processes: batch norms see the whole batch
             "EVAL_EVERY": 1,
             "ON_NAN": "stop",  # at a loss that is not finite; skip: leave the step out
         },

@@ -6,13 +6,15 @@ functions here that talk, in the same order.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -84,3 +86,14 @@ def of_all(value: T) -> list[T]:
     values: list[T | None] = [None] * world()
     dist.all_gather_object(values, value)
     return cast("list[T]", values)
+
+
+def first_alone(function: Callable[P, None]) -> Callable[P, None]:
+    """Make ``function``, which writes files, do nothing on other ranks than the first."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        if is_first():
+            function(*args, **kwargs)
+
+    return wrapped

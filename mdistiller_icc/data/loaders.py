@@ -75,7 +75,12 @@ class _Loader:
         self._labels = torch.from_numpy(labels).to(device)
 
     def __len__(self) -> int:
-        return len(batch_sizes(self.num_data, self.batch_size))
+        return len(self.sizes)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many images each batch has, of all processes."""
+        return batch_sizes(self.num_data, self.batch_size)
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:
@@ -95,7 +100,9 @@ def batch_sizes(count: int, batch_size: int) -> list[int]:
 class TrainLoader(_Loader):
     """Augmented batches ``(image, target, index)`` in random order; the last one's size is as `batch_sizes` has it.
 
-    Of several processes each has its `ranks.share` of the very batches that one would have. All randomness comes from (seed, epoch): say `set_epoch` before each pass; without it a pass repeats the last.
+    Of several processes each has its `ranks.share` of the very batches that one would have.
+
+    All randomness comes from (seed, epoch): say `set_epoch` before each pass; without it a pass repeats the last.
 
     Args:
         pixels: of the training images.
@@ -129,7 +136,7 @@ class TrainLoader(_Loader):
         order = torch.randperm(self.num_data, generator=numbers)
         if self._contrast is not None:
             self._contrast.set_seed(mix(self._seed, self._epoch, Stream.NEGATIVES))
-        batches = torch.arange(self.num_data).split(batch_sizes(self.num_data, self.batch_size))
+        batches = torch.arange(self.num_data).split(self.sizes)
         own = [ranks.share(len(batch)) for batch in batches]
         images = self._pixels.stream(order, [batch[rows] for batch, rows in zip(batches, own, strict=True)], numbers)
         indices = order.to(self._device).split([len(batch) for batch in batches])
