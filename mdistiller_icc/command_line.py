@@ -7,6 +7,9 @@ import re
 import sys
 from collections.abc import Sequence
 from itertools import islice
+from typing import NoReturn
+
+from mdistiller_icc.errors import UserError
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
@@ -30,9 +33,21 @@ def split_overrides(arguments: Sequence[str] | None = None) -> tuple[list[str], 
     return own, overrides
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{message} (--help shows what there is)")
+
+
 def training_parser(description: str) -> argparse.ArgumentParser:
     """The parser of ``tools/train.py`` and ``tools/train_teacher.py``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=description,
         epilog="KEY VALUE pairs override the file, e.g. SOLVER.EPOCHS 2 DATASET.FRACTION 0.05",
     )
@@ -51,26 +66,31 @@ def train(description: str, role: str) -> int:
     arguments = training_parser(description).parse_intermixed_args(own)
     options = [*arguments.options, *overrides]
     # After parsing: importing torch takes a second, --help must not.
-    from mdistiller_icc.engine.run_folder import RunFolder, run_name
-    from mdistiller_icc.run import configure, run
     from mdistiller_icc.run.processes import one_voice
 
     with one_voice():
-        cfg = configure(arguments.cfg, options, arguments.seed)
-        folder = RunFolder(cfg, run_name(cfg, options))
-        if arguments.resume and not folder.begun():
-            print(f"{folder.path}: holds no run to go on with; it begins")
-        record = run(
-            cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite
-        )
-        top1 = record["top1"]
-        shown = {
-            "last epoch": top1["last"],
-            "mean of last 10": top1["mean_last_10"],
-            f"best test epoch ({record['best_epoch']})": top1["best_test"],
-            "held-out choice": top1["heldout_selected"],
-        }
-        figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
-        print(f"test top-1: {figures}")
-        print(f"run: {folder.path}")
+        _train(arguments, options, role)
     return 0
+
+
+def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None:
+    from mdistiller_icc.engine.run_folder import RunFolder
+    from mdistiller_icc.run import check, configure, run
+
+    cfg = configure(arguments.cfg, options, arguments.seed)
+    folder = RunFolder(cfg, check(cfg, role, options, arguments.device).name)
+    if arguments.resume and not folder.begun():
+        print(f"{folder.path}: holds no run to go on with; it begins")
+    record = run(
+        cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite
+    )
+    top1 = record["top1"]
+    shown = {
+        "last epoch": top1["last"],
+        "mean of last 10": top1["mean_last_10"],
+        f"best test epoch ({record['best_epoch']})": top1["best_test"],
+        "held-out choice": top1["heldout_selected"],
+    }
+    figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
+    print(f"test top-1: {figures}")
+    print(f"run: {folder.path}")

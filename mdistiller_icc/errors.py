@@ -5,14 +5,47 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any
+
+SHOWN = 80
+"""Characters of a value that a message shows."""
 
 
 class UserError(Exception):
     """A mistake its user can mend; the message is one line: the thing, the place, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it, cut at 80 characters.
+
+    >>> shown("x"), len(shown("x" * 5000))
+    ("'x'", 80)
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in a list in a list …
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """A message on one line: what no terminal can show is escaped, what would fill the screen is cut."""
+    text = re.sub(r"\s*[\n\v\f\r\x1c-\x1f\x85\u2028\u2029]\s*", " ", text.strip())
+    text = "".join(c if c.isprintable() or c.isspace() else c.encode("unicode_escape").decode() for c in text)
+    text = re.sub(rf"""(?<![^\s(\[{{,:=])(['"])(?=\S)(?:(?!\1).){{{SHOWN + 1},}}\1""", _cut, text)  # a value in quotes
+    return re.sub(rf"(\S{{{SHOWN - 1}}})\S{{{2 * SHOWN},}}(\S{{{SHOWN - 1}}})", r"\1…\2", text)  # few paths are as long
+
+
+def _cut(found: re.Match[str]) -> str:
+    return f"{found.group()[: SHOWN - 1]}…"
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
@@ -73,7 +106,7 @@ def exit_status(main: Callable[[], int | None]) -> int:
         if error.errno not in SURROUNDINGS:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}", file=sys.stderr)
+        print(one_line(f"error: {where}{error.strerror}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)

@@ -16,15 +16,18 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from mdistiller_icc import plugin, settings
 from mdistiller_icc.config import ADDED, load_config
 from mdistiller_icc.data import data_sets
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.run_folder import flat
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import Registered, register, with_weights
-from mdistiller_icc.teachers import checkpoint, resolve, store
+from mdistiller_icc.teachers import checkpoint, pretrained, resolve, store, weights
 
+ANY_NUMBER = 100
+"""Of classes, for a data set of a fork's, of which only the names of a network's weights are looked at."""
 NOBODY = "none"
 """The teacher's name in a recipe that has no teacher."""
 READ = ("EXPERIMENT.SEED", "DISTILLER.TEACHER_CKPT", "DISTILLER.TEACHER_SEED")
@@ -40,7 +43,7 @@ def prepare() -> Host:
     registered = register()
     cfg = registered.host.CFG
     cfg.LOG.WANDB = False  # mdistiller turns it on for everybody, and fails where it is not installed
-    torch.serialization.add_safe_globals(checkpoint.NUMPY_SCALARS)
+    torch.serialization.add_safe_globals(checkpoint.HARMLESS)
     try:
         getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name; mdistiller only asks
@@ -90,11 +93,20 @@ class LaunchedConfig(CfgNode):
         lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
         if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
             raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")
+        described = plugin.settings(host)
+        solver = {key: one for key, one in described["SOLVER"].items() if key != "TYPE"}  # a fork has other optimisers
+        settings.check(self, {**described, "SOLVER": solver})
         models = host.cifar_model_dict if known is None else host.models(dataset)  # a fork has data sets of its own
-        resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
-        if node.TYPE not in store.KINDS:
-            _point_to_teacher(models, self)
-        elif node.TYPE != "NONE":
+        try:
+            resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
+            if node.TYPE not in store.KINDS:
+                _point_to_teacher(models, self)
+        except UserError as error:
+            if known is not None:
+                raise
+            meant = nearest(dataset, data_sets())
+            raise UserError(f"DATASET.TYPE {dataset} is none of ours{meant}; with a fork's own: {error}") from None
+        if node.TYPE in store.KINDS and node.TYPE != "NONE":
             node.TEACHER = NOBODY
             bare = resolve.loads_itself(models[node.STUDENT])
             models[NOBODY] = nobody if bare else (nobody, _in_mdistillers_layout({}))
@@ -121,13 +133,15 @@ def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     name, dataset = cfg.DISTILLER.TEACHER, cfg.DATASET.TYPE
     architecture, _kind, file = resolve.find(models, cfg)
     if file is None:
+        models[name] = functools.partial(pretrained.build, models[name], architecture)
         return
     if resolve.loads_itself(models[name]):
         models[name] = with_weights(models[architecture], file, architecture)
         return
-    factory, state = models[name][0], checkpoint.read_state(file)
-    if (known := data_sets().get(dataset)) is not None:
-        checkpoint.load_into(factory(num_classes=known.num_classes), state, file, architecture)
+    factory, known, content = models[name][0], data_sets().get(dataset), checkpoint.read(file)
+    network = factory(num_classes=known.num_classes if known else ANY_NUMBER)
+    state = weights.find(network, content, file, architecture, any_shapes=known is None)
+    resolve.training(content, cfg, file)
     models[name] = (factory, _in_mdistillers_layout(state))
 
 

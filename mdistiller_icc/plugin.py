@@ -8,14 +8,21 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from mdistiller_icc import schema
+from mdistiller_icc.builtin.distillers import distiller_dict as builtin
 from mdistiller_icc.config import ADDED, extend
 from mdistiller_icc.data import data_sets
-from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.base import Distiller, Hooks
 from mdistiller_icc.distillers.methods import distiller_dict as distillers
 from mdistiller_icc.host import Host, get_host
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.icc.host_trainer import icc_trainer
-from mdistiller_icc.teachers import checkpoint, resolve, store
+from mdistiller_icc.settings import Settings, suiting
+from mdistiller_icc.teachers import resolve, store, weights
+
+OURS: dict[str, type[Distiller]] = {"ICC": ICC, **distillers}
+METHODS = {**builtin, **OURS}
+"""Every method that we know the settings of."""
 
 
 class Registered(NamedTuple):
@@ -49,8 +56,7 @@ def _register() -> Registered:
         added[what].append(name)
         return True
 
-    ours: dict[str, type[Distiller]] = {"ICC": ICC, **distillers}
-    for name, distiller in ours.items():
+    for name, distiller in OURS.items():
         if add(host.distiller_dict, name, distiller, "distillers") and name not in host.CFG:
             host.CFG[name] = distiller.defaults()
             added["config nodes"].append(name)
@@ -81,6 +87,20 @@ def register(verbose: bool = True) -> Registered:
     return registered
 
 
+def settings(host: Host) -> dict[str, Settings]:
+    """Every setting that a host's configuration has: those of every run, and each method's own.
+
+    What is known of mdistiller's methods holds for a host's own of the same name, where the types agree.
+    """
+    found = schema.of_every_run()
+    for name, method in host.distiller_dict.items():
+        if isinstance(method, type) and issubclass(method, Hooks):
+            found[name] = method.settings
+        elif name in METHODS and name in host.CFG:
+            found[name] = suiting(METHODS[name].settings, host.CFG[name])
+    return found
+
+
 def with_weights(entry: Any, file: Path, architecture: str) -> Any:
     """The entry of a model dictionary, in its own form, with a file's weights as the trained ones."""
     if resolve.loads_itself(entry):
@@ -91,5 +111,5 @@ def with_weights(entry: Any, file: Path, architecture: str) -> Any:
 def _from_file(factory: Any, file: Path, architecture: str, pretrained: bool = False, **arguments: Any) -> nn.Module:
     model = factory(pretrained=False, **arguments)
     if pretrained:
-        checkpoint.load_into(model, checkpoint.read_state(file), file, architecture)
+        weights.load(model, file, architecture)
     return model

@@ -60,7 +60,7 @@ def test_values_take_the_type_of_their_default(tmp_path, text, key, value):
         ("SOLVER: {LR: fast}", "SOLVER.LR wants a number, got 'fast'"),
         ("SOLVER: {STAGES: 3}", "SOLVER.STAGES wants a list, got 3"),
         ("FLAG: 1", "FLAG wants True or False, got 1"),
-        ("SEED: -1", "SEED wants a whole number of at least 0, got -1"),
+        ("SEED: one", "SEED wants a whole number, got 'one'"),
         ("SOLVER: 3", "SOLVER is a group of keys (LR, EPOCHS, STAGES, TYPE), not a value"),
         ("SOLVR: {LR: 1}", "unknown key SOLVR (did you mean 'SOLVER'?)"),
         ("SOLVER: {LRR: 1}", "unknown key SOLVER.LRR (did you mean 'SOLVER.LR'?)"),

@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     by_suffix = {form.SUFFIX: name for name, form in FORMATS.items()}
     form = args.format or by_suffix.get(os.path.splitext(args.out or "")[1], "md")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not args.out else None
-    text = render(args.folders, form, args.select, args.metric, args.pictures, width)
+    text = render(
+        args.folders, form, args.select, args.metric, args.pictures, width, args.methods, args.pairs, args.published
+    )
     if args.out:
         write(args.out, text)
         print(f"wrote {args.out}")
@@ -45,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     )
     chosen.add_argument("--best", dest="select", action="store_const", const="best", help="the same as --select best")
     made.add_argument("--metric", choices=METRICS, default="top1", help="default: top1")
+    made.add_argument("--methods", nargs="+", metavar="NAME", help="these alone, e.g. KD DKD")
+    made.add_argument("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="these alone, e.g. resnet56:resnet20")
+    made.add_argument("--no-published", dest="published", action="store_false", help="without published values")
     made.add_argument(
         "--pictures",
         nargs="+",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.errors import UserError
 
 from . import transfer
 from .augment import Augmentation
@@ -23,7 +23,6 @@ from .subset import take_fraction, take_share
 from .workers import WorkerPixels, evaluation_transform, training_transform
 
 CONTRASTIVE_TRAINERS = ("crd", "crd_dot")
-LOADERS = ("auto", "resident", "workers")
 TEST_PIXELS = 2**20
 """Of an evaluation batch on an accelerator: 1,024 images of CIFAR's size."""
 
@@ -42,21 +41,10 @@ def load(
         memory_format: of the batches' images.
 
     Raises:
-        UserError: an unknown data set, a missing or damaged one, or a setting out of range.
+        UserError: an unknown data set, or a missing or damaged one.
     """
     node = cfg.DATASET
     described = data_set(node.TYPE)
-    if node.LOADER not in LOADERS:
-        known = ", ".join(LOADERS)
-        raise UserError(f"DATASET.LOADER: unknown '{node.LOADER}'{nearest(node.LOADER, LOADERS)}; known: {known}")
-    for key, value, least in (
-        ("SOLVER.BATCH_SIZE", cfg.SOLVER.BATCH_SIZE, 1),
-        ("DATASET.TEST.BATCH_SIZE", node.TEST.BATCH_SIZE, 1),
-        ("DATASET.NUM_WORKERS", node.NUM_WORKERS, 0),
-    ):
-        if value < least:
-            raise UserError(f"{key}: {value} is not at least {least}")
-
     size = described.image_size
     source = described.read(_root(cfg))
     if node.IMAGES:
@@ -128,10 +116,6 @@ def test_batch(asked: int, image_size: int, kind: str, device: torch.device) -> 
 
 def _choose(labels: np.ndarray, fraction: float, holdout: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the training images that are trained on, and of those held out."""
-    if not 0.0 < fraction <= 1.0:
-        raise UserError(f"DATASET.FRACTION: {fraction} is not in (0, 1]")
-    if not 0.0 <= holdout < 1.0:
-        raise UserError(f"DATASET.HOLDOUT: {holdout} is not in [0, 1)")
     rows = take_fraction(labels, fraction)
     kept, aside = take_share(labels[rows], holdout)
     return rows[kept], rows[aside]

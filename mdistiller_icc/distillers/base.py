@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from mdistiller_icc import ranks
 from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
 from mdistiller_icc.losses.gather import gather_rows
+from mdistiller_icc.settings import Settings, node
 
 Features = dict[str, Any]
 """What a model returns beside its logits: ``feats``, ``preact_feats`` (lists), ``pooled_feat`` (B, D)."""
@@ -20,6 +21,8 @@ Features = dict[str, Any]
 class Hooks:
     """What the engine asks of a distiller beyond mdistiller's interface; by default there is nothing to say or do."""
 
+    settings: ClassVar[Settings] = {}
+    """The method's own settings, whose node in the configuration has its name; each is checked before a run begins."""
     teacher_kind: ClassVar[str | None] = None
     """The kind of teacher that the method trains (``icc``, ``vanilla``); None if it distils into students."""
     channels_last: ClassVar[bool] = False
@@ -31,10 +34,10 @@ class Hooks:
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        """Look at the method's own settings before anything is read or built.
+        """Look at how settings fit together, each of them in its range, before anything is read or built.
 
         Raises:
-            UserError: one of them is out of range.
+            UserError: two of them do not.
         """
 
     def attach(self, train_loader: Any) -> None:
@@ -56,8 +59,8 @@ class Distiller(Hooks, nn.Module):
     """A student, the frozen teacher it learns from, and the loss between them.
 
     A subclass defines ``forward_train(image, target, **kwargs)`` and returns
-    ``(logits_student, {"loss_ce": …, "loss_kd": …})``; it declares its configuration node in
-    ``defaults()``. Whatever needs a gradient and is not the teacher's is learnable, so a forgotten
+    ``(logits_student, {"loss_ce": …, "loss_kd": …})``; it declares its node in the configuration in
+    ``settings``. Whatever needs a gradient and is not the teacher's is learnable, so a forgotten
     parameter cannot happen. The teacher needs no gradient and stays in eval mode, whatever is called.
 
     Args:
@@ -74,10 +77,10 @@ class Distiller(Hooks, nn.Module):
             teacher.requires_grad_(False)
             teacher.eval()
 
-    @staticmethod
-    def defaults() -> CfgNode:
+    @classmethod
+    def defaults(cls) -> CfgNode:
         """The method's node in the configuration."""
-        return CfgNode()
+        return node(cls.settings)
 
     def prepare(self, image: Tensor) -> None:
         """Fold the teacher, so that the folded one is compiled."""

@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.bickd import class_contrastive_loss, sample_contrastive_loss
 from mdistiller_icc.losses.kd import kd_loss
+from mdistiller_icc.settings import temperature, weight
 
 
 class BicKD(Distiller):
@@ -26,6 +27,17 @@ class BicKD(Distiller):
     """
 
     channels_last = True
+    settings = {
+        "TEMPERATURE": temperature(4.0),
+        "LOSS": {
+            "CE_WEIGHT": weight(1.0, "cross-entropy"),
+            "SC_PULL_WEIGHT": weight(1.0, "the pull between the two predictions of a sample"),
+            "SC_PUSH_WEIGHT": weight(1.0, "the push between samples of different classes"),
+            "CC_PULL_WEIGHT": weight(1.0, "the pull between the two predictions of a class"),
+            "CC_PUSH_WEIGHT": weight(1.0, "the push between classes"),
+            "KD_WEIGHT": weight(0.0, "the divergence from the teacher"),
+        },
+    }
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
@@ -35,22 +47,6 @@ class BicKD(Distiller):
         self.kd_weight = weights.KD_WEIGHT
         self.sample_weights = (weights.SC_PULL_WEIGHT, weights.SC_PUSH_WEIGHT)
         self.class_weights = (weights.CC_PULL_WEIGHT, weights.CC_PUSH_WEIGHT)
-
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode(
-            {
-                "TEMPERATURE": 4.0,
-                "LOSS": {
-                    "CE_WEIGHT": 1.0,
-                    "SC_PULL_WEIGHT": 1.0,
-                    "SC_PUSH_WEIGHT": 1.0,
-                    "CC_PULL_WEIGHT": 1.0,
-                    "CC_PUSH_WEIGHT": 1.0,
-                    "KD_WEIGHT": 0.0,
-                },
-            }
-        )
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_teacher, _features = self.teach(image)

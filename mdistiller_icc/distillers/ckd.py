@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.ckd import ckd_loss
+from mdistiller_icc.settings import temperature, weight
 
 
 class CKD(Distiller):
@@ -27,16 +28,17 @@ class CKD(Distiller):
     """
 
     channels_last = True
+    settings = {
+        "CE_WEIGHT": weight(1.0, "cross-entropy"),
+        "CL_WEIGHT": weight(10.0, "the contrastive loss, w"),
+        "TEMPERATURE": temperature(1.0, "Temperature that cosines are divided by, τ."),
+    }
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
         self.ce_weight = cfg.CKD.CE_WEIGHT
         self.cl_weight = cfg.CKD.CL_WEIGHT
         self.temperature = cfg.CKD.TEMPERATURE
-
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"CE_WEIGHT": 1.0, "CL_WEIGHT": 10.0, "TEMPERATURE": 1.0})
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_teacher, _features = self.teach(image)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.base import Distiller
-from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.icckd import soft_cross_entropy
+from mdistiller_icc.settings import Setting, temperature
 
 
 class ICCKD(Distiller):
@@ -29,17 +29,15 @@ class ICCKD(Distiller):
     """
 
     channels_last = True
+    settings = {
+        "ALPHA": Setting(0.1, "Share of the label, α; the teacher has the rest.", least=0, most=1),
+        "TEMPERATURE": temperature(4.0),
+    }
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
         self.alpha = cfg.ICCKD.ALPHA
         self.temperature = cfg.ICCKD.TEMPERATURE
-        if not 0 <= self.alpha <= 1:
-            raise UserError(f"ICCKD.ALPHA is the label's share, between 0 and 1; got {self.alpha}")
-
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"ALPHA": 0.1, "TEMPERATURE": 4.0})
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_teacher, _features = self.teach(image)

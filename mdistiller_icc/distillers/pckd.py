@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from mdistiller_icc.losses.pckd import (
     previewed_kd_loss,
 )
 from mdistiller_icc.losses.preview import preview_weights
+from mdistiller_icc.settings import Setting, count, temperature, weight
 
 
 class PCKD(Distiller):
@@ -42,6 +44,22 @@ class PCKD(Distiller):
     """
 
     channels_last = True
+    settings = {
+        "TEMPERATURE": temperature(4.0),
+        "CONTRAST": {
+            "TEMPERATURE": temperature(4.0, "Temperature of the contrast over classes, τ."),
+            "BASE_TEMPERATURE": temperature(0.07, "Temperature that it is scaled by, τ₀."),
+        },
+        "PREVIEW_GROWTH": Setting(1.005, "Growth per epoch of the difficulty that is allowed.", least=0.5, most=2),
+        "MLP_RATIO": count(16, "Width of the MLP's hidden layer, in lengths of the teacher's feature.", most=64),
+        "LOSS": {
+            "CE_WEIGHT": weight(1.0, "cross-entropy"),
+            "KD_WEIGHT": weight(1.0, "the divergence from the teacher, d"),
+            "CC_WEIGHT": weight(0.05, "the contrast over classes, b"),
+            "CA_WEIGHT": weight(1.0, "the alignment of class centres, a"),
+            "FA_WEIGHT": weight(20.0, "the alignment of features, f"),
+        },
+    }
     teacher: nn.Module
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
@@ -66,17 +84,13 @@ class PCKD(Distiller):
         self.embed_student = nn.Linear(dim_student, dim_student)
         self.embed_teacher = nn.Linear(dim_student, dim_teacher)
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode(
-            {
-                "TEMPERATURE": 4.0,
-                "CONTRAST": {"TEMPERATURE": 4.0, "BASE_TEMPERATURE": 0.07},
-                "PREVIEW_GROWTH": 1.005,
-                "MLP_RATIO": 16,
-                "LOSS": {"CE_WEIGHT": 1.0, "KD_WEIGHT": 1.0, "CC_WEIGHT": 0.05, "CA_WEIGHT": 1.0, "FA_WEIGHT": 20.0},
-            }
-        )
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        if cfg.SOLVER.EPOCHS * math.log(cfg.PCKD.PREVIEW_GROWTH) > 80:  # 2^128 is float32's largest
+            raise UserError(
+                f"PCKD.PREVIEW_GROWTH {cfg.PCKD.PREVIEW_GROWTH} to the power of SOLVER.EPOCHS {cfg.SOLVER.EPOCHS} "
+                "is too large a number"
+            )
 
     def forward_train(
         self, image: Tensor, target: Tensor, *, epoch: int = 1, **_: Any

@@ -11,9 +11,8 @@ from torch.nn.utils import get_total_norm
 
 from mdistiller_icc import ranks
 from mdistiller_icc.distillers.base import Distiller
-from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.errors import UserError
 
-ON_NAN = ("stop", "skip")
 LOOK_EVERY = 64
 """Steps between two looks at the losses, which stay on the device until then."""
 
@@ -114,16 +113,6 @@ class Watch:
         values = zip(names, losses.tolist(), strict=True)
         bad = ", ".join(f"{name} is {value}" for name, value in values if not math.isfinite(value))
         return f"{bad} {self.at}" if bad else ""
-
-
-def check(on_nan: str) -> None:
-    """Look at ``SOLVER.ON_NAN``.
-
-    Raises:
-        UserError: it is neither stop nor skip.
-    """
-    if on_nan not in ON_NAN:
-        raise UserError(f"SOLVER.ON_NAN is one of {', '.join(ON_NAN)}, not '{on_nan}'{nearest(on_nan, ON_NAN)}")
 
 
 def _of_all(losses: Tensor) -> Tensor:

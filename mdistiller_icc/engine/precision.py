@@ -8,21 +8,9 @@ from pathlib import Path
 
 import torch
 
-from mdistiller_icc.errors import UserError, nearest
-
-PRECISIONS = ("fp32", "bf16", "auto")
-LAYOUTS = ("auto", "always", "never")
-
 
 def resolve(precision: str, device: torch.device) -> str:
-    """Turn ``SOLVER.PRECISION`` into ``fp32`` or ``bf16``; ``auto`` is bf16 where the hardware multiplies it.
-
-    Raises:
-        UserError: no such precision.
-    """
-    if precision not in PRECISIONS:
-        known = ", ".join(PRECISIONS)
-        raise UserError(f"SOLVER.PRECISION is one of {known}, not '{precision}'{nearest(precision, PRECISIONS)}")
+    """Turn ``SOLVER.PRECISION`` into ``fp32`` or ``bf16``; ``auto`` is bf16 where the hardware multiplies it."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -47,15 +35,7 @@ def memory_format(channels_last: str, taken: bool = True) -> torch.memory_format
         channels_last: ``auto`` is channels-last, the faster one, where it is taken.
         taken: whether the method and its networks say that they take it: others may reshape features with ``view``,
             which only the ordinary layout allows.
-
-    Raises:
-        UserError: it is not auto, always or never.
     """
-    if channels_last not in LAYOUTS:
-        known = ", ".join(LAYOUTS)
-        raise UserError(
-            f"SOLVER.CHANNELS_LAST is one of {known}, not '{channels_last}'{nearest(channels_last, LAYOUTS)}"
-        )
     wanted = channels_last == "always" or (channels_last == "auto" and taken)
     return torch.channels_last if wanted else torch.contiguous_format
 

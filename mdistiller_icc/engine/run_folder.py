@@ -71,6 +71,15 @@ def check_inside(folder: str, key: str) -> None:
             raise UserError(f"{key}: '{folder}' leads out of the folder that it should be in")
 
 
+def portable(name: str) -> str:
+    """The name in characters that every file system takes.
+
+    >>> portable("resnet56_icc,ICC.MARGIN:0.1,seed:0")
+    'resnet56_icc,ICC.MARGIN=0.1,seed=0'
+    """
+    return re.sub(r"[. ]$", "_", name.replace(":", "=").translate(dict.fromkeys(map(ord, '*?"<>|\\'), "_")))
+
+
 class RunFolder:
     """``<LOG.PREFIX>/<PROJECT>/<NAME>/`` and the files in it, which of several processes the first alone writes.
 
@@ -82,8 +91,11 @@ class RunFolder:
     def __init__(self, cfg: CfgNode, name: str) -> None:
         self.cfg = cfg
         self.name = name
-        self.path = Path(cfg.LOG.PREFIX) / cfg.EXPERIMENT.PROJECT / name
-        self.before = self.path.with_name(f".{name}.before")
+        below, project = Path(cfg.LOG.PREFIX), cfg.EXPERIMENT.PROJECT
+        earlier = below / project / name  # what version 0.1.0 called it
+        begun = earlier.is_dir() or earlier.with_name(f".{name}.before").is_dir()
+        self.path = earlier if begun else below / portable(project) / portable(name)
+        self.before = self.path.with_name(f".{self.path.name}.before")
         """Where an overwritten run waits, whole, until its successor has a checkpoint."""
         self.lock = run_lock.path(self.path)
         self.restored = False

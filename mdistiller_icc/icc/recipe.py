@@ -23,6 +23,7 @@ from mdistiller_icc.icc import settings
 from mdistiller_icc.icc.feature import select
 from mdistiller_icc.icc.positive import POSITIVES, ItemViews, ViewLoader
 from mdistiller_icc.icc.queue import ClassQueues
+from mdistiller_icc.icc.settings import SETTINGS
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
@@ -30,6 +31,7 @@ from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
 from mdistiller_icc.losses.margin import margin
 from mdistiller_icc.losses.precision import widened
 from mdistiller_icc.probe import probe
+from mdistiller_icc.settings import check_memory
 
 
 class ICC(Distiller):
@@ -41,18 +43,20 @@ class ICC(Distiller):
         cfg: reads the node ``ICC`` and ``DATASET.TYPE``.
 
     Raises:
-        UserError: a setting is out of range.
+        UserError: the network has no such feature, or the queues do not fit into memory.
     """
 
     teacher_kind = "icc"
     channels_last = True
-    defaults = staticmethod(settings.defaults)
+    settings = SETTINGS
 
     def __init__(self, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode) -> None:
         super().__init__(student)
-        node = settings.check(cfg.ICC)
+        node = cfg.ICC
         logits, features = probe(student, data_set(cfg.DATASET.TYPE).image_size)
         num_classes, dim = logits.shape[1], select(logits, features, node.FEATURE).shape[1]
+        kept = num_classes + cfg.SOLVER.BATCH_SIZE  # queues, and those that a batch meets
+        check_memory("ICC.QUEUE.SIZE", node.QUEUE.SIZE, kept * node.QUEUE.SIZE * dim * 4)
         self.feature_name = node.FEATURE
         self.similarity = node.SIMILARITY
         self.margin = node.MARGIN
@@ -75,7 +79,7 @@ class ICC(Distiller):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        settings.check(cfg.ICC)
+        settings.check(cfg)
 
     def attach(self, train_loader: ViewLoader | DataLoader[Any]) -> None:
         """Learn where second views come from and how many training images there are."""

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from mdistiller_icc import config
+from mdistiller_icc import config, plugin, settings
 from mdistiller_icc.distillers.base import Distiller, adopt
 from mdistiller_icc.engine import precision
-from mdistiller_icc.engine.run_folder import flat, run_name
+from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.trainer import Trainer, trainer_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
@@ -78,8 +78,9 @@ def resolve_device(name: str) -> torch.device:
         if device.type == "meta":
             raise RuntimeError("holds no values")
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise UserError(f"--device {name}: {reason[:150]}") from None
     return device
 
 
@@ -98,6 +99,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     processes.check(cfg)
     where = resolve_device(device)
     host, node, dataset = register().host, cfg.DISTILLER, cfg.DATASET.TYPE
+    settings.check(cfg, plugin.settings(host))
     distiller = adopt(lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller"))
     trainer = _trainer(host, cfg.SOLVER.TRAINER)
     models = host.models(dataset)
@@ -108,9 +110,6 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         networks.add(resolve.architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset))
     trainer.check(cfg)
     distiller.check(cfg)
-    for key, value in flat(cfg.get(node.TYPE) or {}, f"{node.TYPE}.").items():
-        if key.rpartition(".")[2] in ("T", "TEMPERATURE") and value <= 0:
-            raise UserError(f"{key} must be above 0, not {value}")
     if kind is None and role == "teacher":
         raise UserError(
             f"DISTILLER.TYPE {node.TYPE} trains students (tools/train.py); "

@@ -106,8 +106,7 @@ def _network(file: str, models: dict[str, Any], cfg: Any, classes: tuple[str, ..
     from mdistiller_icc.teachers import checkpoint, resolve
 
     content = checkpoint.read(file)
-    meta = content.get("meta") if isinstance(content, dict) else None
-    architecture = (meta or {}).get("architecture") or _recorded(Path(file).with_name("record.json"))
+    architecture = resolve.told_by(content).get("architecture") or _recorded(Path(file).with_name("record.json"))
     named = cfg.clone()
     named.defrost()
     named.DISTILLER.TEACHER = architecture or cfg.DISTILLER.STUDENT

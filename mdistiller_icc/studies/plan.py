@@ -13,7 +13,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from mdistiller_icc.config import load_config, merge, pairs
-from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, check_inside, flat, run_name
+from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, check_inside, flat, portable, run_name
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import check, configure
 from mdistiller_icc.studies.table import Kind, Pair, Part, Settings, Table
@@ -174,7 +174,8 @@ class _Planner:
 
     def _store(self, variation: Sequence[str]) -> str:
         part = ",".join([*self.variant, *variation]).replace("/", "_")
-        return str(store.root() / part)
+        earlier = store.root() / part  # what version 0.1.0 called it
+        return str(earlier if earlier.is_dir() else store.root() / portable(part))
 
     def _add(
         self, role: str, name: str, settings: Sequence[Settings], seed: int, place: str, **known: Any

@@ -34,7 +34,7 @@ def state(run: PlannedRun) -> State:
     """
     if run.role == "teacher":
         try:
-            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}")
+            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}", run.cfg)
         except UserError as error:
             whose = str(error).partition(";")[0]
             raise UserError(f"{whose}; move it away, or give this study a store with MDISTILLER_ICC_TEACHERS") from None

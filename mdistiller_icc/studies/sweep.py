@@ -105,7 +105,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure, resolve_device, run
     from mdistiller_icc.studies.convergence import history
-    from mdistiller_icc.teachers import checkpoint, resolve
+    from mdistiller_icc.teachers import resolve, weights
 
     cfg = configure(path, options, seed)
     record = run(cfg, "student", options=options, device=device, resume=True)  # not for the store
@@ -114,7 +114,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     dataset = data.load(cfg, seed, on)
     models = register().host.models(dataset.name)
     model = resolve.build(models, cfg.DISTILLER.STUDENT, cfg, dataset.num_classes)
-    checkpoint.load_into(model, checkpoint.read_state(folder / "student_latest"), folder, cfg.DISTILLER.STUDENT)
+    weights.load(model, folder / "student_latest", cfg.DISTILLER.STUDENT)
     model.to(on).eval()
 
     def pooled(image: torch.Tensor) -> torch.Tensor:

@@ -89,9 +89,9 @@ def test_a_method_and_a_trainer_check_their_own_settings(monkeypatch):
         check(
             configure(None, [*SMALL, "DISTILLER.TYPE", "CAREFUL", "DISTILLER.TEACHER", "resnet8", "SOLVER.LR", ".25"])
         )
-    with pytest.raises(UserError, match="ICC.QUEUE.SIZE must be at least 1"):
+    with pytest.raises(UserError, match="ICC.QUEUE.SIZE must be at least 1, not 0"):
         check(configure(None, [*SMALL, "DISTILLER.TYPE", "ICC", "ICC.QUEUE.SIZE", "0"]))
-    delta = ["DISTILLER.TYPE", "NONE", "SOLVER.DOT.DELTA", "2"]
+    delta = ["DISTILLER.TYPE", "NONE", "SOLVER.DOT.DELTA", "0.95"]
     assert check(configure(None, [*SMALL, *delta])).trainer is Trainer  # which does not read it
     with pytest.raises(UserError, match="SOLVER.DOT.DELTA must be at most"):
         check(configure(None, [*SMALL, *delta, "SOLVER.TRAINER", "dot"]))

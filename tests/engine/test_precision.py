@@ -21,20 +21,12 @@ from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.engine.trainer import Trainer
-from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import check, configure
 
 CPU = torch.device("cpu")
 KNOWN = [*builtin_distillers, *plugin_distillers]
 SMALL = ["DATASET.TYPE", "digits", "DATASET.FRACTION", "0.1", "SOLVER.EPOCHS", "2"]
-
-
-def test_unknown_precisions_and_layouts_name_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'bf16'"):
-        precision.resolve("bf61", CPU)
-    with pytest.raises(UserError, match="did you mean 'always'"):
-        precision.memory_format("alway")
 
 
 def test_auto_layout_spares_networks_and_methods_that_are_not_ours(monkeypatch):

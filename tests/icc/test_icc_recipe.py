@@ -14,9 +14,10 @@ from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import ICC
-from mdistiller_icc.icc.settings import check
+from mdistiller_icc.icc.settings import SETTINGS
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
+from mdistiller_icc.settings import check
 
 CPU = torch.device("cpu")
 BUILT_IN = list(cifar_model_dict)  # before anybody registers teachers beside them
@@ -281,14 +282,14 @@ def test_memory_is_refused_where_it_would_not_fit():
         ("POSITIVE", "veiw", "ICC.POSITIVE.*did you mean 'view'"),
         ("QUEUE.POLICY", "cleer", "ICC.QUEUE.POLICY.*did you mean 'clear'"),
         ("QUEUE.SIZE", 0, "ICC.QUEUE.SIZE must be at least 1"),
-        ("MARGIN", 1.5, "ICC.MARGIN must be between"),
-        ("TEMPERATURE", 0.0, "ICC.TEMPERATURE must be above 0"),
+        ("MARGIN", 1.5, "ICC.MARGIN must be between -1 and 1"),
+        ("TEMPERATURE", 0.0, "ICC.TEMPERATURE must be between 0.001 and 1000"),
         ("WEIGHT", -1.0, "ICC.WEIGHT must be at least 0"),
     ],
 )
 def test_settings_out_of_range(key, value, message):
     with pytest.raises(UserError, match=message):
-        check(config(f"ICC.{key}", value).ICC)
+        check(config(f"ICC.{key}", value), {"ICC": SETTINGS})
 
 
 @pytest.mark.parametrize("feature, dim", [("pooled_feat", 64), ("logits", 10), ("feats.1", 16), ("preact_feats.3", 64)])

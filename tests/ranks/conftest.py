@@ -19,7 +19,9 @@ def torchrun():
     if not (distributed.is_available() and distributed.is_gloo_available() and sys.platform == "linux"):
         pytest.skip("needs gloo over the loopback interface")
 
-    def start(count: int, folder: Path, script: str | Path, *arguments: object, **settings: str) -> subprocess.Popen[str]:
+    def start(
+        count: int, folder: Path, script: str | Path, *arguments: object, **settings: str
+    ) -> subprocess.Popen[str]:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
         paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         surroundings = {"PYTHONPATH": paths, "GLOO_SOCKET_IFNAME": "lo", "MDISTILLER_ICC_HOST": "builtin", **settings}

@@ -76,7 +76,9 @@ def check(trained, count: int, cases: tuple[str, ...], case: str) -> None:
     print(f"{case}: {count} processes, largest difference {found:.1e}")
     assert found < 1e-7
     for told, expected in zip(metrics(several), metrics(one), strict=True):
-        assert told == pytest.approx(expected, rel=1e-5, abs=1e-9, nan_ok=True)  # losses are added up in single precision
+        assert told == pytest.approx(
+            expected, rel=1e-5, abs=1e-9, nan_ok=True
+        )  # losses are added up in single precision
     assert json.loads((several / "record.json").read_text())["processes"] == count
 
 

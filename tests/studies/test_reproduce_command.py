@@ -18,7 +18,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from mdistiller_icc.engine.run_folder import RunFolder
+from mdistiller_icc.engine.run_folder import RunFolder, portable
 from mdistiller_icc.errors import exit_status
 from mdistiller_icc.studies.execute import execute
 from mdistiller_icc.studies.plan import plan
@@ -63,8 +63,12 @@ def results(tmp_path):
     return found
 
 
+def folder(tmp_path, name):
+    return tmp_path / "output/tiny" / portable(name)
+
+
 def record(tmp_path, name):
-    return json.loads((tmp_path / "output/tiny" / name / "record.json").read_text())
+    return json.loads((folder(tmp_path, name) / "record.json").read_text())
 
 
 def wait_for(path, process):
@@ -129,8 +133,8 @@ def test_finished_runs_are_not_repeated_and_the_plan_says_so(undisturbed):
 def test_stopped_in_a_run_the_same_command_goes_on_to_the_same_results(tmp_path, undisturbed, way):
     write(tmp_path)
     process = start(tmp_path)
-    wait_for(tmp_path / "output/tiny" / TEACHER / "latest", process)
-    begun = (tmp_path / "output/tiny" / TEACHER / "config.yaml").stat().st_mtime_ns
+    wait_for(folder(tmp_path, TEACHER) / "latest", process)
+    begun = (folder(tmp_path, TEACHER) / "config.yaml").stat().st_mtime_ns
     if way == "ctrl-c":
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does: everybody in the foreground is told
     else:
@@ -145,7 +149,7 @@ def test_stopped_in_a_run_the_same_command_goes_on_to_the_same_results(tmp_path,
     again = start(tmp_path)
     told = again.communicate()[1]
     assert again.returncode == 0, told
-    assert (tmp_path / "output/tiny" / TEACHER / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
+    assert (folder(tmp_path, TEACHER) / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
     assert results(tmp_path) == results(undisturbed[0])
     assert record(tmp_path, STUDENT)["teacher"]["digest"] == record(undisturbed[0], STUDENT)["teacher"]["digest"]
 
@@ -155,7 +159,7 @@ def test_a_failed_run_is_told_its_students_are_skipped_and_the_others_go_on(tmp_
         tmp_path,
         epochs={"full": 2, "short": 1},
         teachers={"vanilla": None, "icc": {"ICC": {"FEATURE": "feats.9"}}},  # seen only when the network is there
-        methods={"KD": None, "CRD": {"CRD": {"NCE": {"K": 0}}, "SOLVER": {"TRAINER": "crd"}}},
+        methods={"KD": None, "FITNET": {"FITNET": {"HINT_LAYER": 9}}},
     )
     process = start(tmp_path, "--jobs", "2")
     told = process.communicate()[1]
@@ -164,7 +168,7 @@ def test_a_failed_run_is_told_its_students_are_skipped_and_the_others_go_on(tmp_
     assert "2 of 6 runs finished; 2 failed; 2 skipped" in told
     assert "failed: resnet8_icc,seed:0: " in told and "no feature 'feats.9'" in told
     assert "skipped: KD,resnet8_icc,resnet8,seed:0: it needs resnet8_icc,seed:0" in told
-    assert "failed: CRD,resnet8_vanilla,resnet8,seed:0: CRD.NCE.K" in told
+    assert "failed: FITNET,resnet8_vanilla,resnet8,seed:0: FITNET.HINT_LAYER" in told
     assert "[2/6] KD,resnet8_vanilla,resnet8,seed:0: " in told, (
         "a line for each finished run where nothing can be drawn"
     )
@@ -186,7 +190,7 @@ def test_a_killed_worker_costs_its_run_and_nothing_else(tmp_path):
         pairs=[{"teacher": "resnet8", "student": name} for name in ("resnet8", "vgg8")],
     )
     process = start(tmp_path, "--jobs", "1", "SOLVER.EPOCHS", "1")
-    wait_for(tmp_path / "output/tiny" / "resnet8_icc,SOLVER.EPOCHS:1,seed:0" / "config.yaml", process)
+    wait_for(folder(tmp_path, "resnet8_icc,SOLVER.EPOCHS:1,seed:0") / "config.yaml", process)
     (worker,) = workers(process)
     os.kill(worker, signal.SIGKILL)
     told = process.communicate()[1]

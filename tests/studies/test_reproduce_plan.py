@@ -87,18 +87,18 @@ def test_names_places_and_settings():
     assert (teacher.cfg.ICC.WEIGHT, teacher.cfg.ICC.MARGIN, teacher.cfg.SOLVER.LR) == (0.5, 0.7, 0.05)
     assert (student.cfg.DKD.BETA, student.cfg.DKD.ALPHA, student.cfg.SOLVER.LR) == (3.0, 4.0, 0.01)
     assert student.cfg.ICC.MARGIN == 0.3, "a student's configuration is not touched by how its teacher was made"
-    assert teacher.teacher_file.as_posix() == "teachers/mine,ICC.MARGIN:0.7/digits/resnet14_icc_seed2.pth"
+    assert teacher.teacher_file.as_posix() == "teachers/mine,ICC.MARGIN=0.7/digits/resnet14_icc_seed2.pth"
     assert runs["resnet14_icc,seed:2"].teacher_file.as_posix() == "teachers/mine/digits/resnet14_icc_seed2.pth"
     assert runs["NONE,resnet8,seed:2"].cfg.SOLVER.LR == 0.01
-    assert teacher.folder.as_posix() == "output/mine/resnet14_icc,ICC.MARGIN:0.7,seed:2"
+    assert teacher.folder.as_posix() == "output/mine/resnet14_icc,ICC.MARGIN=0.7,seed=2"
 
 
 def test_overrides_and_the_short_protocol_have_places_of_their_own():
     teacher, _, student, _ = plan(
         table(seeds=[0]), "short", options=["SOLVER.LR", "0.1", "DATASET.ROOT", "/data", "SOLVER.EPOCHS", "5"]
     )
-    assert teacher.folder.as_posix() == "output/mine_short/resnet14_vanilla,SOLVER.LR:0.1,SOLVER.EPOCHS:5,seed:0"
-    place = "teachers/mine,short,SOLVER.LR:0.1,SOLVER.EPOCHS:5/digits/resnet14_vanilla_seed0.pth"
+    assert teacher.folder.as_posix() == "output/mine_short/resnet14_vanilla,SOLVER.LR=0.1,SOLVER.EPOCHS=5,seed=0"
+    place = "teachers/mine,short,SOLVER.LR=0.1,SOLVER.EPOCHS=5/digits/resnet14_vanilla_seed0.pth"
     assert teacher.teacher_file.as_posix() == place
     assert student.teacher is teacher
     for run in (teacher, student):

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mdistiller_icc.engine.run_folder import portable
+
 ROOT = Path(__file__).parents[2]
 INSTALLED = importlib.util.find_spec("ray") is not None
 ray = pytest.mark.skipif(not INSTALLED, reason="Ray is not installed: pip install 'mdistiller_icc[ray]'")
@@ -89,7 +91,7 @@ def local(tmp_path_factory):
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds the worker through /proc")
 def test_a_lost_worker_is_replaced_and_its_run_goes_on_from_its_checkpoint(tmp_path, local):
     process = start(tmp_path, "--engine", "ray", "--jobs", "1")
-    teacher = tmp_path / "output/tiny" / TEACHER
+    teacher = tmp_path / "output/tiny" / portable(TEACHER)
     wait_for(teacher / "latest", process)
     begun = (teacher / "config.yaml").stat().st_mtime_ns
     killed = ray_worker(tmp_path)
@@ -105,11 +107,11 @@ def test_a_lost_worker_is_replaced_and_its_run_goes_on_from_its_checkpoint(tmp_p
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_state_from_which_the_other_engine_goes_on(tmp_path, local):
     process = start(tmp_path, "--engine", "ray", "--jobs", "1")
-    wait_for(tmp_path / "output/tiny" / TEACHER / "latest", process)
+    wait_for(tmp_path / "output/tiny" / portable(TEACHER) / "latest", process)
     os.killpg(process.pid, signal.SIGINT)
     told = process.communicate(timeout=120)[1]
     assert process.returncode == 130 and "2 left: the same command goes on" in told, told
-    record = json.loads((tmp_path / "output/tiny" / TEACHER / "record.json").read_text())
+    record = json.loads((tmp_path / "output/tiny" / portable(TEACHER) / "record.json").read_text())
     assert record["status"] == "interrupted" and record["epoch"] < 4
     again = start(tmp_path)
     assert again.communicate() and again.returncode == 0

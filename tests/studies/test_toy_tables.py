@@ -133,5 +133,5 @@ def test_geometry_on_what_is_at_hand(reproduce, tmp_path):
 def test_transfer_in_both_directions(reproduce, tmp_path):
     reproduce("transfer", "--methods", "KD", "--pairs", "resnet56:resnet20", "ResNet18:MobileNetV2")
     for dataset, images in (("cifar100", "tiny_imagenet"), ("tiny_imagenet", "cifar100")):
-        students = list((tmp_path / "output" / dataset).glob(f"KD,*,DATASET.IMAGES:{images},*/record.json"))
+        students = list((tmp_path / "output" / dataset).glob(f"KD,*,DATASET.IMAGES={images},*/record.json"))
         assert len(students) == 2

@@ -15,6 +15,7 @@ from mdistiller_icc.builtin.distillers.settings import given, image_size
 from mdistiller_icc.builtin.distillers.stages import look, pooled_size
 from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.settings import Setting, check_memory, count, temperature, weight
 
 
 class CRD(FeatureDistiller):
@@ -31,6 +32,21 @@ class CRD(FeatureDistiller):
         UserError: a dimension that is set does not fit its network.
     """
 
+    settings = {
+        "MODE": Setting("exact", "The positive: the image itself, or any of its class.", choices=("exact", "relax")),
+        "FEAT": {
+            "DIM": count(128, "Length of the embeddings.", most=65536),
+            "STUDENT_DIM": count(256, "Length of the student's pooled feature; the default is found out.", most=2**20),
+            "TEACHER_DIM": count(256, "Length of the teacher's; the default is found out.", most=2**20),
+        },
+        "LOSS": {"CE_WEIGHT": weight(1.0, "cross-entropy"), "FEAT_WEIGHT": weight(0.8, "the contrastive loss")},
+        "NCE": {
+            "K": count(16384, "Negatives of each image.", most=2**24),
+            "MOMENTUM": Setting(0.5, "Share of the old embedding that a memory keeps.", least=0, most=1),
+            "TEMPERATURE": temperature(0.07, "Temperature that cosines are divided by."),
+        },
+    }
+
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode, num_data: int) -> None:
         super().__init__(student, teacher, cfg.CRD)
         feat, nce = cfg.CRD.FEAT, cfg.CRD.NCE
@@ -41,20 +57,15 @@ class CRD(FeatureDistiller):
             size = given(feat, self.defaults().FEAT, key)
             if size not in (None, pooled_size(features)):
                 raise UserError(f"CRD.FEAT.{key}: {size}, but the network's pooled feature has {pooled_size(features)}")
+        check_memory("CRD.FEAT.DIM", feat.DIM, 2 * num_data * feat.DIM * 4)
         self.embed_s = nn.Linear(pooled_size(looks[0]), feat.DIM)
         self.embed_t = nn.Linear(pooled_size(looks[1]), feat.DIM)
         self.contrast = ContrastMemory(num_data, feat.DIM, nce.TEMPERATURE, nce.MOMENTUM)
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode(
-            {
-                "MODE": "exact",
-                "FEAT": {"DIM": 128, "STUDENT_DIM": 256, "TEACHER_DIM": 256},
-                "LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 0.8},
-                "NCE": {"K": 16384, "MOMENTUM": 0.5, "TEMPERATURE": 0.07},
-            }
-        )
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        # An index and two scores of each candidate.
+        check_memory("CRD.NCE.K", cfg.CRD.NCE.K, cfg.SOLVER.BATCH_SIZE * (cfg.CRD.NCE.K + 1) * 16)
 
     def feature_loss(
         self,

@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.builtin.distillers.warmup import warmup
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.dkd import dkd_loss
+from mdistiller_icc.settings import temperature, warmup_epochs, weight
 
 
 class DKD(Distiller):
@@ -23,6 +24,13 @@ class DKD(Distiller):
     """
 
     channels_last = True
+    settings = {
+        "CE_WEIGHT": weight(1.0, "cross-entropy"),
+        "ALPHA": weight(1.0, "the target class's part, α"),
+        "BETA": weight(8.0, "the other classes' part, β"),
+        "T": temperature(4.0),
+        "WARMUP": warmup_epochs(20),
+    }
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
@@ -32,10 +40,6 @@ class DKD(Distiller):
         self.temperature = cfg.DKD.T
         self.warmup_epochs = cfg.DKD.WARMUP
         self.settled = max(1, self.warmup_epochs)
-
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"CE_WEIGHT": 1.0, "ALPHA": 1.0, "BETA": 8.0, "T": 4.0, "WARMUP": 20})
 
     def forward_train(self, image: Tensor, target: Tensor, *, epoch: int, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_teacher = self.teach(image)[0]

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
-from mdistiller_icc.builtin.distillers.settings import image_size, upstream
+from mdistiller_icc.builtin.distillers.settings import image_size, input_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look
 from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.fitnet import hint_loss
 from mdistiller_icc.losses.resolution import same_resolution
+from mdistiller_icc.settings import count, weight
 
 
 class FitNet(FeatureDistiller):
@@ -28,6 +29,14 @@ class FitNet(FeatureDistiller):
         UserError: a network has no such stage.
     """
 
+    settings = {
+        "HINT_LAYER": count(
+            2, "Number of the stage that is compared, counted from 0, or from -1 backwards.", -100, 100
+        ),
+        "INPUT_SIZE": input_size(),
+        "LOSS": {"CE_WEIGHT": weight(1.0, "cross-entropy"), "FEAT_WEIGHT": weight(100.0, "the hint loss")},
+    }
+
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher, cfg.FITNET)
         self.hint_layer = cfg.FITNET.HINT_LAYER
@@ -35,9 +44,9 @@ class FitNet(FeatureDistiller):
         shapes = [self._hint_of(features).shape for features in look(student, teacher, size, upstream(cfg))]
         self.conv_reg = regressor(*shapes)
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"HINT_LAYER": 2, "INPUT_SIZE": (32, 32), "LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 100.0}})
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        image_size(cfg, cfg.FITNET, cls.defaults())
 
     def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
         predicted = self.conv_reg(self._hint_of(features_student))

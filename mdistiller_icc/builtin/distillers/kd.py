@@ -10,22 +10,26 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.kd import kd_loss
+from mdistiller_icc.settings import temperature, weight
 
 
 class KD(Distiller):
     """Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531."""
 
     channels_last = True
+    settings = {
+        "TEMPERATURE": temperature(4.0),
+        "LOSS": {
+            "CE_WEIGHT": weight(0.1, "cross-entropy"),
+            "KD_WEIGHT": weight(0.9, "the divergence from the teacher"),
+        },
+    }
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
         self.temperature = cfg.KD.TEMPERATURE
         self.ce_weight = cfg.KD.LOSS.CE_WEIGHT
         self.kd_weight = cfg.KD.LOSS.KD_WEIGHT
-
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"TEMPERATURE": 4.0, "LOSS": {"CE_WEIGHT": 0.1, "KD_WEIGHT": 0.9}})
 
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_teacher = self.teach(image)[0]

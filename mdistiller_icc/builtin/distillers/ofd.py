@@ -14,6 +14,7 @@ from mdistiller_icc.builtin.distillers.stages import look, pair_stages, sizes
 from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.ofd import negative_margin, ofd_loss
+from mdistiller_icc.settings import Setting, weight
 
 
 @runtime_checkable
@@ -45,6 +46,13 @@ class OFD(FeatureDistiller):
 
     teacher: nn.Module
 
+    settings = {
+        "LOSS": {"CE_WEIGHT": weight(1.0, "cross-entropy"), "FEAT_WEIGHT": weight(0.001, "the margin loss")},
+        "CONNECTOR": {
+            "KERNEL_SIZE": Setting(1, "Width of the convolution on the student's maps.", choices=(1, 3, 5, 7))
+        },
+    }
+
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher, cfg.OFD)
         self.upstream = upstream(cfg)
@@ -64,10 +72,6 @@ class OFD(FeatureDistiller):
             channels = maps_student[s].shape[1], maps_teacher[t].shape[1]
             self.connectors.append(connector(*channels, cfg.OFD.CONNECTOR.KERNEL_SIZE))
             self.register_buffer(f"margin_{stage}", negative_margin(norms[t].weight, norms[t].bias), persistent=False)
-
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 0.001}, "CONNECTOR": {"KERNEL_SIZE": 1}})
 
     def train(self, mode: bool = True) -> OFD:
         super().train(mode)

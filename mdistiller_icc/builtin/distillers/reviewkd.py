@@ -15,6 +15,11 @@ from mdistiller_icc.builtin.distillers.warmup import warmup
 from mdistiller_icc.distillers.base import Distiller, Features
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.reviewkd import hcl_loss
+from mdistiller_icc.settings import Setting, count, warmup_epochs, weight
+
+
+def _levels(default: list[int], what: str) -> Setting:
+    return Setting(default, f"{what}; the default is found out.", least=1, most=65536, length=(1, 16))
 
 
 class ReviewKD(Distiller):
@@ -35,6 +40,17 @@ class ReviewKD(Distiller):
     """
 
     channels_last = True
+    settings = {
+        "CE_WEIGHT": weight(1.0, "cross-entropy"),
+        "REVIEWKD_WEIGHT": weight(1.0, "the review loss"),
+        "WARMUP_EPOCHS": warmup_epochs(20),
+        "SHAPES": _levels([1, 8, 16, 32], "Heights of the student's levels, the deepest first"),
+        "OUT_SHAPES": _levels([1, 8, 16, 32], "Heights of the teacher's levels, the deepest first"),
+        "IN_CHANNELS": _levels([64, 128, 256, 256], "Channels of the student's levels, the deepest last"),
+        "OUT_CHANNELS": _levels([64, 128, 256, 256], "Channels of the teacher's levels, the deepest last"),
+        "MAX_MID_CHANNEL": count(512, "Largest width of what is fused.", most=65536),
+        "STU_PREACT": Setting(False, "Whether the student's maps are taken before their ReLU."),
+    }
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
@@ -62,22 +78,6 @@ class ReviewKD(Distiller):
             for above, (ours, goal) in enumerate(reversed(list(pairs)))
         )
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode(
-            {
-                "CE_WEIGHT": 1.0,
-                "REVIEWKD_WEIGHT": 1.0,
-                "WARMUP_EPOCHS": 20,
-                "SHAPES": [1, 8, 16, 32],
-                "OUT_SHAPES": [1, 8, 16, 32],
-                "IN_CHANNELS": [64, 128, 256, 256],
-                "OUT_CHANNELS": [64, 128, 256, 256],
-                "MAX_MID_CHANNEL": 512,
-                "STU_PREACT": False,
-            }
-        )
-
     def forward_train(self, image: Tensor, target: Tensor, *, epoch: int, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         features_teacher = self.teach(image)[1]
         logits_student, features_student = self.student(image)
@@ -90,6 +90,17 @@ class ReviewKD(Distiller):
             "loss_ce": self.ce_weight * F.cross_entropy(logits_student, target),
             "loss_kd": self.kd_weight * warmup(epoch, self.warmup_epochs) * hcl_loss(fused, goals),
         }
+
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        """A batch norm over the pooled feature has one value a channel and image.
+
+        Raises:
+            UserError: batches of one image.
+        """
+        super().check(cfg)
+        if cfg.SOLVER.BATCH_SIZE < 2:
+            raise UserError("SOLVER.BATCH_SIZE must be at least 2 for REVIEWKD, which normalises over a batch")
 
     def _student_levels(self, features: Features) -> list[Tensor]:
         return _with_pooled(features["preact_feats"] if self.stu_preact else features["feats"], features)

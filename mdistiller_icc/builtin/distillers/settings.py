@@ -8,6 +8,14 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.settings import Setting
+
+
+def input_size() -> Setting:
+    """Height and width of the images that the networks are looked at with."""
+    return Setting(
+        (32, 32), "Height and width of an image; the default is the data set's.", least=1, most=512, length=(2, 2)
+    )
 
 
 def upstream(cfg: CfgNode) -> bool:

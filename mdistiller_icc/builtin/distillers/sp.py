@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.losses.sp import sp_loss
+from mdistiller_icc.settings import weight
 
 
 class SP(FeatureDistiller):
@@ -18,12 +19,12 @@ class SP(FeatureDistiller):
     With several processes the relations span all their batches (``DISTILLER.GATHER``).
     """
 
+    settings = {
+        "LOSS": {"CE_WEIGHT": weight(1.0, "cross-entropy"), "FEAT_WEIGHT": weight(3000.0, "the similarity loss")}
+    }
+
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher, cfg.SP)
-
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode({"LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 3000.0}})
 
     def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
         student, teacher = features_student["feats"][-1], features_teacher["feats"][-1]

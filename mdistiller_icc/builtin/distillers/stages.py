@@ -76,10 +76,17 @@ def look(
         image_size: side of the image, in pixels.
         upstream: run a noise image in train mode, as mdistiller does, which moves the batch norms'
             statistics of both networks.
+
+    Raises:
+        UserError: such an image does not go through one of them.
     """
-    if upstream:
-        _disturb(student, teacher, image_size)
-    return probe(student, image_size)[1], probe(teacher, image_size)[1]
+    try:
+        if upstream:
+            _disturb(student, teacher, image_size)
+        return probe(student, image_size)[1], probe(teacher, image_size)[1]
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"an image of {image_size}×{image_size} does not go through this pair ({reason})") from error
 
 
 @torch.no_grad()

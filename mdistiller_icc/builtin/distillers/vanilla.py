@@ -20,10 +20,6 @@ class Vanilla(Distiller):
     def __init__(self, student: nn.Module, teacher: nn.Module | None = None, cfg: CfgNode | None = None) -> None:
         super().__init__(student)
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode()
-
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_student = self.student(image)[0]
         return logits_student, {"loss_ce": F.cross_entropy(logits_student, target)}

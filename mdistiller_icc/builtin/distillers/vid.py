@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
-from mdistiller_icc.builtin.distillers.settings import image_size, upstream
+from mdistiller_icc.builtin.distillers.settings import image_size, input_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look, pair_stages, sizes
 from mdistiller_icc.distillers.base import Features
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.resolution import same_resolution
 from mdistiller_icc.losses.total import total
 from mdistiller_icc.losses.vid import vid_loss
+from mdistiller_icc.settings import Setting, weight
 
 
 class VID(FeatureDistiller):
@@ -27,6 +29,13 @@ class VID(FeatureDistiller):
         cfg: reads the node ``VID``; ``INPUT_SIZE`` follows from ``DATASET.TYPE`` unless it is set. With
             ``COMPAT.UPSTREAM`` the variances stay as they begin.
     """
+
+    settings = {
+        "EPS": Setting(1e-5, "Smallest variance.", least=1e-30, most=1),
+        "INIT_PRED_VAR": Setting(5.0, "Variance at the beginning; above EPS.", above=0, most=500),
+        "INPUT_SIZE": input_size(),
+        "LOSS": {"CE_WEIGHT": weight(1.0, "cross-entropy"), "FEAT_WEIGHT": weight(1.0, "the information loss")},
+    }
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher, cfg.VID)
@@ -44,16 +53,11 @@ class VID(FeatureDistiller):
             self.regressors.append(_regressor(feats_student[s].shape[1], channels))
             self.log_scales.append(nn.Parameter(torch.full((channels,), start), requires_grad=not as_upstream))
 
-    @staticmethod
-    def defaults() -> CfgNode:
-        return CfgNode(
-            {
-                "EPS": 1e-5,
-                "INIT_PRED_VAR": 5.0,
-                "INPUT_SIZE": (32, 32),
-                "LOSS": {"CE_WEIGHT": 1.0, "FEAT_WEIGHT": 1.0},
-            }
-        )
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        image_size(cfg, cfg.VID, cls.defaults())
+        if cfg.VID.INIT_PRED_VAR <= cfg.VID.EPS:
+            raise UserError(f"VID.INIT_PRED_VAR must be above VID.EPS {cfg.VID.EPS}, not {cfg.VID.INIT_PRED_VAR}")
 
     def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
         feats_student, feats_teacher = features_student["feats"][1:], features_teacher["feats"][1:]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor, hub, nn
+from torch import Tensor, nn
 
 from ...errors import UserError
 from .features import Output, Staged, read_out
 
 if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
 
@@ -25,22 +26,15 @@ def before_last_relu(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
     return out + (x if block.downsample is None else block.downsample(x))
 
 
-def _downloaded(weights: WeightsEnum) -> dict[str, Tensor]:
-    """The weights from torch's own folder, where they are put when they are first asked for.
+def refuse_damaged(file: Path) -> None:
+    """Compare weights that were downloaded before with the start of their SHA-256, which ends their name.
 
     Raises:
-        UserError: they are not there and cannot be downloaded, or what is there is damaged.
+        UserError: they are damaged, or not the ones of that name.
     """
-    try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except Exception as error:  # a network, a disk or a damaged file: in many ways
-        file = Path(hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{file}: cannot be downloaded or read ({reason}); put {weights.url} there, "
-            "or name a file with DISTILLER.TEACHER_CKPT"
-        ) from error
-    return state
+    expected = file.stem.rpartition("-")[2]
+    if file.is_file() and not hashlib.sha256(file.read_bytes()).hexdigest().startswith(expected):
+        raise UserError(f"{file}: its SHA-256 does not begin with {expected}: damaged, or cut off; delete it")
 
 
 class ImageNetResNet(Staged, nn.Module):
@@ -50,9 +44,6 @@ class ImageNetResNet(Staged, nn.Module):
         name: torchvision's name of the network.
         pretrained: load torchvision's first ImageNet weights, the ones mdistiller's teachers have.
         num_classes: length of the logits.
-
-    Raises:
-        UserError: see `_downloaded`.
     """
 
     feature_modules = ("conv1", "bn1", "relu", "layer1", "layer2", "layer3", "layer4")
@@ -73,7 +64,9 @@ class ImageNetResNet(Staged, nn.Module):
         super().__init__()
         body = models.get_model(name, num_classes=num_classes)
         if pretrained:
-            body.load_state_dict(_downloaded(models.get_model_weights(name).IMAGENET1K_V1))
+            weights = models.get_model_weights(name).IMAGENET1K_V1
+            refuse_damaged(Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name)
+            body.load_state_dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
         for child_name, child in body.named_children():
             self.add_module(child_name, child)
         last_convs = [self._last(stage, "conv") for stage in self.stages]

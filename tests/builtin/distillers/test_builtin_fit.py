@@ -164,10 +164,21 @@ def test_methods_refuse_networks_without_a_common_stage() -> None:
 
 
 def test_kdsvd_refuses_a_single_common_stage() -> None:
-    method = distiller("KDSVD", pair("resnet14 resnet8"))
-    features = {"feats": [torch.rand(1, 2, size, size) for size in (9, 9, 8)]}, {"feats": [torch.rand(1, 2, 8, 8)] * 2}
+    student, teacher = pair("resnet14 resnet8")
+    teacher.register_forward_hook(lambda _module, _images, out: (out[0], {"feats": out[1]["feats"][-2:]}))
     with pytest.raises(UserError, match="one stage"):
-        method.feature_loss(*features)
+        distiller("KDSVD", (student, teacher))
+
+
+def test_kdsvd_has_no_more_vectors_than_a_map_is_wide() -> None:
+    assert distiller("KDSVD", pair("resnet14 resnet8"), "KDSVD.K", 8).k == 8
+    with pytest.raises(UserError, match="KDSVD.K must be at most 8, .* not 9"):
+        distiller("KDSVD", pair("resnet14 resnet8"), "KDSVD.K", 9)
+
+
+def test_images_that_do_not_go_through_a_pair_are_refused() -> None:
+    with pytest.raises(UserError, match="an image of 4×4 does not go through this pair"):
+        distiller("FITNET", pair("resnet14 resnet8"), "FITNET.INPUT_SIZE", (4, 4))
 
 
 def test_stages_pair_in_order_or_by_resolution() -> None:

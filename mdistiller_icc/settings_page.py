@@ -1,0 +1,59 @@
+"""``python -m mdistiller_icc.settings_page docs/settings.md``: every setting there is, as a page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mdistiller_icc.plugin import METHODS
+from mdistiller_icc.schema import of_every_run
+from mdistiller_icc.settings import KINDS, Setting, each
+
+HEAD = """# Every setting
+
+Made by `python -m mdistiller_icc.settings_page docs/settings.md` from what the package checks before a run begins; a
+value out of its range is refused in one line. The first six groups are of every run, the others of one method each.
+With a real mdistiller as host the same ranges hold, for its own methods too where keys and types agree; defaults are
+its own.
+
+Numbers, lists and truth values may be written as text (`"(32, 32)"`, `"0.05"`), as yacs reads them. `~` is the home
+directory wherever a path stands. Whole numbers in another form than Python's (`0240`, `1:30`) and dates stay text.
+Keys of forks are taken: `SOLVER.LR_COSINE` and `SOLVER.LR_COS` (True is `SOLVER.SCHEDULE cosine`),
+`SOLVER.LR_COSINE_MIN` and `SOLVER.MIN_LR` (`SOLVER.LR_MIN`).
+
+A run's name may hold any character that text has, but begins with no dot. Its folder has `=` for `:` and `_` for
+`* ? " < > | \\`, which other systems refuse; folders of earlier versions keep their names.
+"""
+
+
+def page() -> str:
+    """The page, as Markdown."""
+    return "\n".join([HEAD, *_groups()])
+
+
+def _groups() -> Iterator[str]:
+    for group, found in {**of_every_run(), **{name: method.settings for name, method in METHODS.items()}}.items():
+        if found:
+            yield f"## {group}\n\n| Setting | Type | Default | Range | |\n|---|---|---|---|---|"
+            for name, one in each(found, f"{group}."):
+                yield f"| `{name}` | {_type(one)} | `{one.default!r}` | {_range(one)} | {one.meaning} |"
+            yield ""
+
+
+def _type(one: Setting) -> str:
+    kind = "whole numbers" if one.type in (list, tuple) else KINDS[one.type].removeprefix("a ")
+    return f"{kind} or None" if one.default is None else kind
+
+
+def _range(one: Setting) -> str:
+    forms = {"name": "a name", "folder": "a folder below another", "path": "a path", "": ""}
+    lengths = ""
+    if one.type in (list, tuple):
+        fewest, most = one.length
+        lengths = f"{fewest} of them, each " if fewest == most else f"{fewest} to {most} of them, each "
+    return f"{lengths}{one.range or forms[one.form]}"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
