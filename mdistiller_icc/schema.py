@@ -76,9 +76,7 @@ OURS: dict[str, Settings] = {
         "TEACHER_SEED": Setting(
             None, "Which of a stored teacher's seeds; None is the one without.", least=0, most=2**63 - 1, kind=int
         ),
-        "GATHER": Setting(
-            True, "Of several processes: whether losses between images see the whole batch."
-        ),
+        "GATHER": Setting(True, "Of several processes: whether losses between images see the whole batch."),
     },
     "SOLVER": {
         "SCHEDULE": Setting("step", "How the learning rate falls.", choices=("step", "cosine")),

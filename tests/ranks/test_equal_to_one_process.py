@@ -18,10 +18,10 @@ from tests.ranks.conftest import TEACHER
 RELATED = ("SP", "PKT", "CKD", "PCKD", "CRD:SOLVER.TRAINER=crd", "ICC", "ICC:ICC.POSITIVE=memory")
 """Whose losses are of the whole batch."""
 OTHERS = (
-    "RKD", "BICKD", "CRD", "NONE", "KD", "DKD", "AT", "FITNET", "NST", "OFD", "VID", "KDSVD", "REVIEWKD", "ICCKD", "KD:SOLVER.TRAINER=dot",
-    "CRD:SOLVER.TRAINER=crd_dot:CRD.MODE=relax", "ICC:ICC.POSITIVE=twin", "ICC:ICC.QUEUE.POLICY=slide",
-    "ICC:ICC.WEIGHT_MODE=gradnorm", "ICC:ICC.REDUCTION=batch", "KD:DATASET.LOADER=workers:DATASET.NUM_WORKERS=0",
-    "NONE:SOLVER.ON_NAN=skip:DATASET.HOLDOUT=0.1",
+    "RKD", "BICKD", "CRD", "NONE", "KD", "DKD", "AT", "FITNET", "NST", "OFD", "VID", "KDSVD", "REVIEWKD", "ICCKD",
+    "KD:SOLVER.TRAINER=dot", "CRD:SOLVER.TRAINER=crd_dot:CRD.MODE=relax", "ICC:ICC.POSITIVE=twin",
+    "ICC:ICC.QUEUE.POLICY=slide", "ICC:ICC.WEIGHT_MODE=gradnorm", "ICC:ICC.REDUCTION=batch",
+    "KD:DATASET.LOADER=workers:DATASET.NUM_WORKERS=0", "NONE:SOLVER.ON_NAN=skip:DATASET.HOLDOUT=0.1",
 )  # fmt: skip
 
 
