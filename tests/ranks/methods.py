@@ -35,7 +35,7 @@ def main(folder: str, teacher: str, *cases: str) -> None:
             options = [*COMMON, *WEIGHTS.get(method, []), *(ICC if method == "ICC" else [])]
             options += [word for setting in settings for word in setting.split("=")]
             options += ["DISTILLER.TYPE", method, "DISTILLER.TEACHER_CKPT", teacher]
-            options += ["LOG.PREFIX", folder, "EXPERIMENT.NAME", case]
+            options += ["LOG.PREFIX", folder, "EXPERIMENT.NAME", case.replace(":", ",")]
             run(configure(None, options), "student", device="cpu", progress=Silent())
 
 

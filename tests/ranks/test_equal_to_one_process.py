@@ -71,7 +71,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def check(trained, count: int, cases: tuple[str, ...], case: str) -> None:
-    one, several = trained(1, cases) / case, trained(count, cases) / case
+    one, several = (trained(number, cases) / case.replace(":", ",") for number in (1, count))
     found = difference(several, one)
     print(f"{case}: {count} processes, largest difference {found:.1e}")
     assert found < 1e-7
