@@ -23,6 +23,17 @@ def several() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def refuse(what: str) -> None:
+    """Refuse several processes for what is for one.
+
+    Raises:
+        UserError: ``torchrun`` has started several.
+    """
+    if several() > 1:
+        with one_voice():
+            raise UserError(f"torchrun has started {several()} processes, and {what} is for one: start it with python")
+
+
 def check(cfg: CfgNode) -> None:
     """Look at what several processes cannot do.
 

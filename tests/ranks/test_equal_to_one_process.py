@@ -74,7 +74,7 @@ def check(trained, count: int, cases: tuple[str, ...], case: str) -> None:
     one, several = (trained(number, cases) / case.replace(":", ",") for number in (1, count))
     found = difference(several, one)
     print(f"{case}: {count} processes, largest difference {found:.1e}")
-    assert found < 1e-7
+    assert found < 1e-8
     for told, expected in zip(metrics(several), metrics(one), strict=True):
         assert told == pytest.approx(
             expected, rel=1e-5, abs=1e-9, nan_ok=True
@@ -85,6 +85,16 @@ def check(trained, count: int, cases: tuple[str, ...], case: str) -> None:
 @pytest.mark.parametrize("case", RELATED)
 def test_two_processes_relate_the_images_of_the_whole_batch(trained, case):
     check(trained, 2, RELATED, case)
+
+
+@pytest.mark.slow
+def test_without_gather_each_keeps_what_is_its_own_in_the_checkpoint(trained):
+    case = ("ICC:DISTILLER.GATHER=False",)
+    state = torch.load(trained(2, case) / case[0].replace(":", ",") / "latest", weights_only=False)
+    first, second = state["ranks"]
+    assert first.keys() == second.keys() and not any(key.startswith("student.") for key in first)
+    assert torch.equal(first["queues.index"], state["model"]["queues.index"])
+    assert not torch.equal(first["queues.index"], second["queues.index"])
 
 
 @pytest.mark.slow
