@@ -108,7 +108,8 @@ def test_a_method_takes_both_ends_of_every_range_and_one_step_in_each(method):
 def step(distiller):
     torch.manual_seed(0)
     image, target = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
-    _logits, losses = distiller.train()(image=image, target=target, index=torch.arange(8), epoch=1)
+    batch = {"image": image, "strong": image.flip(3), "target": target, "index": torch.arange(8)}
+    _logits, losses = distiller.train()(**batch, epoch=1)
     sum(losses.values()).backward()
 
 
@@ -205,6 +206,11 @@ def test_anchors_that_expand_without_end_are_refused_before_they_do(tmp_path, me
 def test_what_is_refused_by_name(options, message):
     with pytest.raises(UserError, match=message):
         checked(*options)
+
+
+def test_whoever_reads_a_configuration_gets_one_in_range():
+    with pytest.raises(UserError, match="^SOLVER.BATCH_SIZE must be at least 1, not 0$"):
+        configure(None, ["SOLVER.BATCH_SIZE", "0"])
 
 
 def test_a_value_in_a_message_is_cut_at_80_characters_and_a_message_is_one_line():

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc import ranks
 from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
-from mdistiller_icc.losses.gather import gather_rows
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.losses.gather import WholeBatch
 from mdistiller_icc.settings import Settings, node
 
 Features = dict[str, Any]
@@ -27,6 +27,8 @@ class Hooks:
     """The kind of teacher that the method trains (``icc``, ``vanilla``); None if it distils into students."""
     channels_last: ClassVar[bool] = False
     """Whether it takes images and features in channels-last layout, so never calls ``view`` on them."""
+    takes_standardised: ClassVar[bool] = False
+    """Whether it compares logits, and standardised ones if ``DISTILLER.LOGIT_STAND`` is set."""
     settled: int | None = None
     """From this epoch on training passes no longer depend on the epoch; None if they always may."""
     gather: bool = True
@@ -55,7 +57,7 @@ class Hooks:
         return []
 
 
-class Distiller(Hooks, nn.Module):
+class Distiller(WholeBatch, Hooks, nn.Module):
     """A student, the frozen teacher it learns from, and the loss between them.
 
     A subclass defines ``forward_train(image, target, **kwargs)`` and returns
@@ -117,18 +119,6 @@ class Distiller(Hooks, nn.Module):
             taught = self._frozen(image)
         return taught
 
-    def of_all(self, *rows: Tensor) -> tuple[Tensor, ...]:
-        """The rows of all processes' batches, as `gather_rows` has them; without ``gather`` this process's own."""
-        return gather_rows(*rows) if self.gather else rows
-
-    def sum_of_all(self, tensor: Tensor) -> Tensor:
-        """The sum of all processes' tensors of this shape, without its graph; without ``gather`` this process's own."""
-        return ranks.summed(tensor) if self.gather else tensor
-
-    def own(self, count: int) -> slice:
-        """Which of ``count`` rows of all processes are this one's."""
-        return ranks.share(count) if self.gather else slice(0, count)
-
     def forward_train(
         self, image: Tensor, target: Tensor, *, epoch: int, **kwargs: Any
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -162,6 +152,26 @@ def adopt(distiller: type[Any]) -> type[Any]:
         return distiller
     alone = "teacher" not in inspect.signature(distiller.__init__).parameters
     return type(distiller.__name__, (distiller, Hooks), {"teacher_kind": "vanilla"} if alone else {})
+
+
+def check_standardised(cfg: CfgNode, distiller: type[Any], registry: dict[str, Any]) -> None:
+    """Look at whether a method knows what ``DISTILLER.LOGIT_STAND`` asks for.
+
+    Args:
+        cfg: the whole configuration.
+        distiller: the method in ``DISTILLER.TYPE``.
+        registry: the host's distillers, of which a message names those that do.
+
+    Raises:
+        UserError: it does not, as a host's own and those that compare no logits.
+    """
+
+    def able(method: Any) -> bool:
+        return isinstance(method, type) and issubclass(method, Hooks) and method.takes_standardised
+
+    if cfg.DISTILLER.LOGIT_STAND and not able(distiller):
+        what = f"{cfg.DISTILLER.TYPE} of this host takes no standardised logits"
+        raise UserError(f"DISTILLER.LOGIT_STAND: {what}; {', '.join(filter(lambda n: able(registry[n]), registry))} do")
 
 
 def build(distiller: type[Any], student: nn.Module, teacher: nn.Module | None, cfg: CfgNode, num_data: int) -> Any:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -46,9 +46,8 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     What is too long for a file system is cut, and told from others by a digest of the whole.
 
     Raises:
-        UserError: it, or its project, would be another folder than the run's own.
+        UserError: it would be another folder than the run's own.
     """
-    check_inside(cfg.EXPERIMENT.PROJECT, "EXPERIMENT.PROJECT")
     overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
     seed = [] if cfg.EXPERIMENT.SEED is None else [f"seed:{cfg.EXPERIMENT.SEED}"]
     named = [cfg.EXPERIMENT.NAME] if cfg.EXPERIMENT.NAME else [cfg.EXPERIMENT.TAG, *overrides]
@@ -58,17 +57,6 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     if len(name.encode()) > LONGEST:
         name = f"{name.encode()[:LONGEST].decode(errors='ignore')}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
-
-
-def check_inside(folder: str, key: str) -> None:
-    """Refuse a folder that is not below the one it is for.
-
-    Raises:
-        UserError: it is absolute, or leads out of it.
-    """
-    for place in (PurePosixPath(folder), PureWindowsPath(folder)):
-        if place.anchor or ".." in place.parts:
-            raise UserError(f"{key}: '{folder}' leads out of the folder that it should be in")
 
 
 def portable(name: str) -> str:

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from yacs.config import CfgNode
 
 from mdistiller_icc import ranks
-from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.base import Distiller, Hooks
 from mdistiller_icc.engine import divergence, parallel, precision
 from mdistiller_icc.engine.allocator import keep_freed_memory
 from mdistiller_icc.engine.compiled import Compiled
@@ -73,7 +73,9 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.progress = (progress or Bar()) if ranks.is_first() else Silent()
-        self.distiller.gather = cfg.DISTILLER.GATHER
+        for method in self.distiller.modules():  # a sum of methods has several
+            if isinstance(method, Hooks):
+                method.gather = cfg.DISTILLER.GATHER
         self.distiller.attach(train_loader)
         self.distiller.to(self.device)
         if cfg.SOLVER.SYNC_BN:

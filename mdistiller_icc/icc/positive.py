@@ -52,13 +52,13 @@ class Positive(nn.Module):
         """
         return index[:0]
 
-    def tuplets(self, f: Tensor, met: Met, own: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
+    def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
         """The anchors of this step, and how many all processes have, a scalar; also keeps what the next steps need.
 
         Args:
             f: features of this process's part of the batch and then of its second views, with their graph.
             met: what the whole batch met in the class queues.
-            own: which of so many rows are this process's.
+            share: which of so many rows are this process's.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no positives")
 
@@ -87,8 +87,8 @@ class View(Positive):
     def second_views(self, index: Tensor, of_all: Callable[..., tuple[Tensor, ...]] = gather_rows) -> Tensor:
         return self.index
 
-    def tuplets(self, f: Tensor, met: Met, own: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
-        batch, views = own(len(met.images)), own(len(self.index))
+    def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
+        batch, views = share(len(met.images)), share(len(self.index))
         drawn = Tuplets(f[batch.stop - batch.start :], self.positive[views], self.negatives[views], self.valid[views])
         count = self.valid.any(1).sum()
         # How many views the next batch gets decides its shape: the one place where the host must wait.
@@ -111,8 +111,8 @@ class Twin(Positive):
     def second_views(self, index: Tensor, of_all: Callable[..., tuple[Tensor, ...]] = gather_rows) -> Tensor:
         return of_all(index)[0]
 
-    def tuplets(self, f: Tensor, met: Met, own: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
-        batch = own(len(met.images))
+    def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
+        batch = share(len(met.images))
         first, second = f.chunk(2)
         return Tuplets(first, second, met.negatives[batch], met.valid[batch]), met.valid.any(1).sum()
 
@@ -137,8 +137,8 @@ class Memory(Positive):
             )
         self.table, self.seen = self.table.new_zeros(num_data, self.dim), self.seen.new_zeros(num_data)
 
-    def tuplets(self, f: Tensor, met: Met, own: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
-        batch = own(len(met.images))
+    def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
+        batch = share(len(met.images))
         valid = met.valid & self.seen[met.images].unsqueeze(1)
         drawn = Tuplets(f, self.table[met.images[batch]], met.negatives[batch], valid[batch])
         self.table[met.images] = met.features.to(self.table.dtype)

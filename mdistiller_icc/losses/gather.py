@@ -39,6 +39,28 @@ def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(_Gather.apply(widened(tensor), counts) for tensor in tensors)
 
 
+class WholeBatch:
+    """What relates images, or remembers them, asks here for those of the whole batch.
+
+    Attributes:
+        gather: whether that is the batch of all processes, else this one's own.
+    """
+
+    gather: bool = True
+
+    def of_all(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """The rows of the whole batch, as `gather_rows` has them."""
+        return gather_rows(*rows) if self.gather else rows
+
+    def sum_of_all(self, tensor: Tensor) -> Tensor:
+        """The sum of every process's tensor of this shape, without its graph."""
+        return ranks.summed(tensor) if self.gather else tensor
+
+    def share(self, count: int) -> slice:
+        """Which of ``count`` rows are this process's."""
+        return ranks.share(count) if self.gather else slice(0, count)
+
+
 def _row_counts(tensor: Tensor) -> list[int]:
     # Read on the host, which waits for the device: a collective needs its sizes before it starts.
     own = torch.tensor([len(tensor)], device=tensor.device)

@@ -88,7 +88,7 @@ class CRD(FeatureDistiller):
         if contrastive_index is None:
             count = len(self.of_all(index)[0])  # every process draws for the whole batch, and so the same
             drawn = torch.randint(self.num_data, (count, self.negatives + 1), device=index.device)
-            contrastive_index = drawn[self.own(count)]
+            contrastive_index = drawn[self.share(count)]
             contrastive_index[:, 0] = index
         student = _embedded(self.embed_s, features_student)
         teacher = _embedded(self.embed_t, features_teacher)
