@@ -43,7 +43,9 @@ def main() -> int:
         raise UserError(f"{script}: there is no mdistiller/ in {checkout}, and none is installed")
 
     from mdistiller_icc.launch import prepare, told_as_user_error
+    from mdistiller_icc.run.processes import refuse
 
+    refuse("mdistiller's trainer")
     host = prepare()
     sys.argv = [str(script), *given.arguments]
     with told_as_user_error(host.CFG):

@@ -84,6 +84,14 @@ def train(description: str, role: str, words: Sequence[str] | None = None, prog:
     arguments = training_parser(description, prog).parse_intermixed_args(own)
     options = [*arguments.options, *overrides]
     # After parsing: importing torch takes a second, --help must not.
+    from mdistiller_icc.run.processes import one_voice
+
+    with one_voice():
+        _train(arguments, options, role)
+    return 0
+
+
+def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None:
     from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.own_code import import_all
     from mdistiller_icc.run import check, configure, run
@@ -106,4 +114,3 @@ def train(description: str, role: str, words: Sequence[str] | None = None, prog:
     figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
     print(f"test top-1: {figures}")
     print(f"run: {folder.path}")
-    return 0

@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.losses.gather import WholeBatch
 from mdistiller_icc.settings import Settings, node
 
 Features = dict[str, Any]
@@ -30,6 +31,8 @@ class Hooks:
     """Whether it compares logits, and standardised ones if ``DISTILLER.LOGIT_STAND`` is set."""
     settled: int | None = None
     """From this epoch on training passes no longer depend on the epoch; None if they always may."""
+    gather: bool = True
+    """Whether images are related to those of all processes' batches, and remembered by all; ``DISTILLER.GATHER``."""
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
@@ -54,7 +57,7 @@ class Hooks:
         return []
 
 
-class Distiller(Hooks, nn.Module):
+class Distiller(WholeBatch, Hooks, nn.Module):
     """A student, the frozen teacher it learns from, and the loss between them.
 
     A subclass defines ``forward_train(image, target, **kwargs)`` and returns

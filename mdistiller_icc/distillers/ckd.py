@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mdistiller_icc.distillers.logits import LogitDistiller
 from mdistiller_icc.losses.ckd import ckd_loss
-from mdistiller_icc.settings import Setting, temperature, weight
+from mdistiller_icc.settings import temperature, weight
 
 
 class CKD(LogitDistiller):
@@ -20,16 +20,15 @@ class CKD(LogitDistiller):
     Args:
         student: the network that is trained.
         teacher: the network it learns from.
-        cfg: reads the node ``CKD``, whose keys are those of the authors' code; ``GATHER`` is ours and
-            contrasts with the rows of every process.
+        cfg: reads the node ``CKD``, whose keys are those of the authors' code.
     """
 
     node = "CKD"
+    relates_images = True
     settings = {
         "CE_WEIGHT": weight(1.0, "cross-entropy"),
         "CL_WEIGHT": weight(10.0, "the contrastive loss, w"),
         "TEMPERATURE": temperature(1.0, "Temperature that cosines are divided by, τ."),
-        "GATHER": Setting(False, "Whether the rows of every process are contrasted."),
     }
 
     def logit_loss(self, logits_student: Tensor, logits_teacher: Tensor, target: Tensor, epoch: int) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mdistiller_icc.distillers.logits import LogitDistiller
 from mdistiller_icc.losses.dist import dist_loss
-from mdistiller_icc.settings import Setting, temperature, weight
+from mdistiller_icc.settings import temperature, weight
 
 
 class DIST(LogitDistiller):
@@ -17,12 +17,12 @@ class DIST(LogitDistiller):
     """
 
     node = "DIST"
+    relates_images = True
     settings = {
         "CE_WEIGHT": weight(1.0, "cross-entropy"),
         "BETA": weight(2.0, "the correlation of an image's predictions, β"),
         "GAMMA": weight(2.0, "the correlation of a class's predictions, γ"),
         "TEMPERATURE": temperature(4.0),
-        "GATHER": Setting(False, "Whether a class's predictions are those of every process."),
     }
 
     def logit_loss(self, logits_student: Tensor, logits_teacher: Tensor, target: Tensor, epoch: int) -> Tensor:

@@ -11,7 +11,6 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.distillers.warmup import warmup
-from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.standardise import standardise
 
 
@@ -28,8 +27,8 @@ class LogitDistiller(Distiller):
     """Cross-entropy plus a loss between the two networks' logits.
 
     A method has ``node``, the name of its node in the configuration, and defines `logit_loss`. Of its settings
-    the frame reads ``CE_WEIGHT`` and, where it has them, ``WARMUP``, over whose epochs the loss sets in, and
-    ``GATHER``, with which it sees the rows of every process. Cross-entropy always sees the logits as they are.
+    the frame reads ``CE_WEIGHT`` and, where it has it, ``WARMUP``, over whose epochs the loss sets in.
+    Cross-entropy always sees the logits as they are.
 
     Args:
         student: the network that is trained.
@@ -40,13 +39,14 @@ class LogitDistiller(Distiller):
     channels_last = True
     takes_standardised = True
     node: ClassVar[str]
+    relates_images: ClassVar[bool] = False
+    """Whether the loss is one of the whole batch, whose rows it then sees."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher)
         self.own = cfg[self.node]
         self.ce_weight = self.own.get("CE_WEIGHT", 1.0)
         self.warmup_epochs = self.own.get("WARMUP", 0)
-        self.gather = self.own.get("GATHER", False)
         self.settled = max(1, self.warmup_epochs)
         self.transform = transform(cfg)
 
@@ -60,9 +60,7 @@ class LogitDistiller(Distiller):
         logits_teacher = self.teach(image)[0]
         logits_student = self.student(image)[0]
         rows: tuple[Tensor, ...] = (self.transform(logits_student), self.transform(logits_teacher), target)
-        if self.gather:
-            rows = gather_rows(*rows)
-        student, teacher, label = rows
+        student, teacher, label = self.of_all(*rows) if self.relates_images else rows
         loss = self.logit_loss(student, teacher, label, epoch)
         return logits_student, self.totals(logits_student, target, loss, epoch)
 

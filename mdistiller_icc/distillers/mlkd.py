@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdistiller_icc.distillers.logits import LogitDistiller
-from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.mlkd import batch_alignment_loss, class_alignment_loss, instance_alignment_loss, selection
 from mdistiller_icc.settings import Setting, temperature, weight
 
@@ -32,7 +31,6 @@ class MLKD(LogitDistiller):
         "KD_WEIGHT": weight(0.9, "the three alignments"),
         "TEMPERATURE": temperature(4.0, "The first of the five temperatures; the others are 3, 5, 2 and 6."),
         "PER_SAMPLE": Setting(False, "Whether images and classes are weighted one by one, as the paper has it."),
-        "GATHER": Setting(False, "Whether the images of every process are aligned together."),
     }
 
     def forward_train(
@@ -43,8 +41,7 @@ class MLKD(LogitDistiller):
         logits_student = self.student(image)[0]
         temperatures = (self.own.TEMPERATURE, *BESIDE)
         loss_ce = F.cross_entropy(logits_student, target)
-        rows = logits_student, logits_teacher
-        student, teacher = gather_rows(*rows) if self.gather else rows
+        student, teacher = self.of_all(logits_student, logits_teacher)
         shape_student, shape_teacher = self.transform(student), self.transform(teacher)
         images, classes = selection(teacher, self.own.PER_SAMPLE)
         loss = (

@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 from yacs.config import CfgNode
 
-from mdistiller_icc import run_lock, whole_file
+from mdistiller_icc import ranks, run_lock, whole_file
 from mdistiller_icc.config import pairs, read_yaml
 from mdistiller_icc.errors import UserError
 
@@ -69,7 +69,7 @@ def portable(name: str) -> str:
 
 
 class RunFolder:
-    """``<LOG.PREFIX>/<PROJECT>/<NAME>/`` and the files in it.
+    """``<LOG.PREFIX>/<PROJECT>/<NAME>/`` and the files in it, which of several processes the first alone writes.
 
     Args:
         cfg: reads ``LOG.PREFIX`` and ``EXPERIMENT.PROJECT``.
@@ -95,13 +95,17 @@ class RunFolder:
         Raises:
             UserError: one is at it.
         """
+        with contextlib.ExitStack() as held:
+            ranks.from_first(lambda: self._take(held))
+            yield
+
+    def _take(self, held: contextlib.ExitStack) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.lock, timeout=WHILE_LOOKED_AT):
-                self.restore()  # of a process that was killed in between
-                yield
+            held.enter_context(FileLock(self.lock, timeout=WHILE_LOOKED_AT))
         except Timeout:
             raise UserError(f"{self.path}: another process is at this run") from None
+        self.restore()  # of a process that was killed in between
 
     def begun(self) -> bool:
         """Whether the folder holds a run that has saved an epoch, even if its checkpoint was deleted since."""
@@ -121,6 +125,9 @@ class RunFolder:
             UserError: a run is there and neither ``resume`` nor ``overwrite`` was asked for, or it has no checkpoint
                 any more.
         """
+        return ranks.from_first(lambda: self._open(resume, overwrite))
+
+    def _open(self, resume: bool, overwrite: bool) -> bool:
         self.path.mkdir(parents=True, exist_ok=True)
         self.restore()
         self.restored = False
@@ -146,6 +153,7 @@ class RunFolder:
         whole_file.write(self.path / "config.yaml", self.cfg.dump())
         return False
 
+    @ranks.first_alone
     def settle(self) -> None:
         """The run has a checkpoint: let go of the one it overwrites, but not of what others put into its folder."""
         if not self.before.is_dir():
@@ -156,6 +164,7 @@ class RunFolder:
                 os.replace(file, self.path / file.name)
         shutil.rmtree(self.before)
 
+    @ranks.first_alone
     def restore(self) -> None:
         """Bring back an overwritten run whose successor ended before it had a checkpoint."""
         if (self.path / LATEST).exists():
@@ -191,12 +200,14 @@ class RunFolder:
                     f"{self.path}: cannot be resumed with {key} {now[key]!r}: it was begun with {before[key]!r}"
                 )
 
+    @ranks.first_alone
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add an epoch's line to ``metrics.jsonl``."""
         file = self.path / "metrics.jsonl"
         with whole_file.naming(file), open(file, "a", encoding="utf-8") as opened:
             opened.write(json.dumps(metrics, allow_nan=False) + "\n")
 
+    @ranks.first_alone
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Write ``metrics.jsonl`` anew."""
         whole_file.write(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
@@ -234,6 +245,7 @@ class RunFolder:
             return {}
         return found if isinstance(found, dict) else {}
 
+    @ranks.first_alone
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``record.json``."""
         whole_file.write(self.path / "record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")

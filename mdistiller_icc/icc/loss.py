@@ -20,11 +20,13 @@ from mdistiller_icc.icc.queue import ClassQueues
 from mdistiller_icc.icc.settings import SETTINGS
 from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
+from mdistiller_icc.losses.gather import WholeBatch
 from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
 from mdistiller_icc.losses.margin import margin
+from mdistiller_icc.ranks import rank, world
 
 
-class ICCLoss(nn.Module):
+class ICCLoss(WholeBatch, nn.Module):
     """``λ · L_Intra``, which a training loop of any kind adds to its cross-entropy.
 
     What it remembers is in its ``state_dict``. Under autocast it computes in float32. In eval mode it is 0 and
@@ -36,6 +38,8 @@ class ICCLoss(nn.Module):
         weight: λ; 0 turns everything off.
         gradnorm_share: where given, λ keeps an anchor's pull at this share of cross-entropy's.
         margin: δ; this and the rest are the settings of the node ``ICC``, with its defaults: docs/icc.md.
+        gather: whether all processes have the queues of the whole batch, whose shares `ranks.share` gives; else each
+            has its own.
         num_data: how many training images there are, for ``positive="memory"``.
 
     Raises:
@@ -71,7 +75,7 @@ class ICCLoss(nn.Module):
         settings.check(CfgNode(node), SETTINGS, "ICC.")
         self.margin, self.similarity, self.temperature, self.reduction = margin, similarity, temperature, reduction
         self.kind, self.num_data = positive, num_data
-        self.queue = num_classes, queue_size, queue_policy, gather
+        self.queue, self.gather = (num_classes, queue_size, queue_policy), gather
         self.adaptive = gradnorm_share is not None
         self.weight = FixedWeight(weight) if gradnorm_share is None else GradNormWeight(gradnorm_share)
         self.off = weight == 0 and not self.adaptive
@@ -81,7 +85,8 @@ class ICCLoss(nn.Module):
 
     def second_views(self, index: Tensor) -> Tensor:
         """The numbers of the images whose second views the network is to see after the batch of ``index``, ``(V,)``."""
-        return self.positive.second_views(index)
+        wanted = self.positive.second_views(index, self.of_all)
+        return wanted[self.share(len(wanted))]
 
     @torch.compiler.disable  # the queues change in place, and gradients are looked at before the backward pass
     def forward(
@@ -109,7 +114,7 @@ class ICCLoss(nn.Module):
         """
         if self.off or not self.training:
             return logits.new_zeros((), dtype=torch.float32)
-        check_batch(self.positive, feature, target, index)
+        check_batch(self.positive, feature, target, index, self.share)
         comparable = classifier is not None or feature is logits
         if self.adaptive and not comparable:
             raise UserError("ICCLoss: wanted classifier, its weights (C, D), for gradnorm_share")
@@ -117,26 +122,28 @@ class ICCLoss(nn.Module):
             self._resize(feature.shape[1], feature.device)
         batch, logits = len(target), logits[: len(target)]
         if index is None:  # numbers that no image in the queues has
-            index = self.queues.index.max() + 1 + torch.arange(batch, device=target.device)
+            index = self.queues.index.max() + 1 + torch.arange(batch, device=target.device) * world() + rank()
         index = index.to(target.device)
         with torch.autocast(feature.device.type, enabled=False):
             f = scaled(feature, self.similarity)
             # Definition 3.1 and Eq. (5): only samples with ρ > δ take part.
             passed = margin(logits.detach(), target) > self.margin
             # Section 3.3: they meet their class's queue, whose entries are the negatives x⁻ ∈ C(x).
-            met = self.queues.meet(f[:batch], target, index, passed)
+            met = self.queues.meet(*self.of_all(f[:batch].detach(), target, index, passed))
             # Eq. (3), averaged over the anchors that have a positive and a negative, or over the batch.
-            tuplets = self.positive.tuplets(f, index, met)
+            tuplets, anchors = self.positive.tuplets(f, met, self.share)
             each = intra_class_loss(*tuplets, self.temperature)
-            anchors = tuplets.valid.any(1).sum()
-            loss_intra = each.sum() / (anchors.clamp(min=1) if self.reduction == "anchors" else batch)
+            part = batch / len(met.images)  # of the whole batch, for which a process's losses count
+            loss_intra = each.sum() / part / (anchors.clamp(min=1) if self.reduction == "anchors" else len(met.images))
             # L_Teacher = L_CE + λ · L_Intra.
             pulls = None
             if comparable and (self.adaptive or self.watch.share_is_due):
                 of_ce = cross_entropy_pull(logits, target, classifier)
-                pulls = torch.stack([of_ce, intra_class_pull(each, feature, anchors)])
+                pulls = self.sum_of_all(torch.stack([part * of_ce, intra_class_pull(each, feature, anchors)]))
             weight: Tensor = self.weight(pulls)
-        self.watch.step(feature[:batch].detach(), target, passed, each.detach(), anchors, weight, pulls)
+        self.watch.step(
+            feature[:batch].detach(), target, passed, each.detach(), tuplets.valid.any(1).sum(), weight, pulls
+        )
         return weight * loss_intra
 
     def figures(self) -> dict[str, float | None]:
@@ -164,8 +171,8 @@ class ICCLoss(nn.Module):
     def _resize(self, dim: int, device: torch.device | None) -> None:
         """Make room for features of length ``dim``; 0 where nobody knows it yet."""
         self.dim = dim
-        num_classes, size, policy, gather = self.queue
-        self.queues = ClassQueues(num_classes, size, dim, policy, gather).to(device)
+        num_classes, size, policy = self.queue
+        self.queues = ClassQueues(num_classes, size, dim, policy).to(device)
         self.positive = POSITIVES[self.kind](dim, size).to(device)
         if self.num_data is not None:
             self.positive.attach(self.num_data)

@@ -68,9 +68,8 @@ class ICC(Distiller):
             positive=node.POSITIVE,
             queue_size=node.QUEUE.SIZE,
             queue_policy=node.QUEUE.POLICY,
-            gather=node.QUEUE.GATHER,
         )
-        self.views: Callable[[Tensor], Tensor] | None = None
+        self.views: Callable[[Tensor, slice], Tensor] | None = None
         self.batch_index: Tensor | None = None  # for a host that passes no indices
         self.classifier = classifier_name(student, "student")
         self.signatures = Signatures(num_classes, self.loss.queues.features.nbytes)
@@ -86,6 +85,7 @@ class ICC(Distiller):
         loader = ItemViews(train_loader) if isinstance(train_loader, DataLoader) else train_loader
         self.views = loader.views
         self.loss.positive.attach(loader.num_data)
+        self.loss.gather = self.gather
 
     def forward_train(
         self, image: Tensor, target: Tensor, *, index: Tensor | None = None, epoch: int = 1, **_: Any
@@ -106,8 +106,8 @@ class ICC(Distiller):
     @torch.compiler.disable  # a loader is no network to compile
     def _with_second_views(self, image: Tensor, index: Tensor) -> Tensor:
         assert self.views is not None
-        wanted = self.loss.second_views(index)
-        return torch.cat([image, self.views(wanted)]) if len(wanted) else image
+        wanted = self.loss.positive.second_views(index, self.loss.of_all)
+        return torch.cat([image, self.views(wanted, self.loss.share(len(wanted)))]) if len(wanted) else image
 
     @torch.compiler.disable
     def losses(self, logits: Tensor, feature: Tensor, target: Tensor, index: Tensor) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import yaml
 from torch import nn
 from yacs.config import CfgNode
 
+from mdistiller_icc import ranks
 from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
@@ -138,7 +139,7 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "fraction": cfg.DATASET.FRACTION,
         "holdout": cfg.DATASET.HOLDOUT,
     }
-    switches = {"compile": solver.COMPILE, "upstream": cfg.COMPAT.UPSTREAM}
+    switches = {"compile": solver.COMPILE, "sync_bn": solver.SYNC_BN, "upstream": cfg.COMPAT.UPSTREAM}
     protocol |= {name: True for name, on in switches.items() if on}
     return {
         "schema": SCHEMA,
@@ -157,6 +158,7 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "protocol": protocol,
         "method_config": method_config,
         "device": device_name(run.device),
+        "processes": ranks.world(),
         "host": {"name": run.host.name, "version": run.host.version},
         "versions": {
             "mdistiller_icc": __version__,

@@ -20,6 +20,7 @@ from mdistiller_icc.engine.trainer import Trainer, trainer_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import register
+from mdistiller_icc.run import processes
 from mdistiller_icc.shipped import find_config
 from mdistiller_icc.teachers import resolve, store
 
@@ -73,11 +74,12 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one.
+    """``auto`` is a GPU where there is one; of several processes each has one of its own.
 
     Raises:
         UserError: there is no such device.
     """
+    name = processes.own_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -103,6 +105,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     Raises:
         UserError: a name is unknown, or a number out of range.
     """
+    processes.check(cfg)
     where = resolve_device(device)
     host, node, dataset = register().host, cfg.DISTILLER, cfg.DATASET.TYPE
     settings.check(cfg, plugin.settings(host))

@@ -52,12 +52,11 @@ def batch() -> tuple[Tensor, Tensor]:
 def distiller(method: str, gather: bool) -> Distiller:
     torch.manual_seed(1)
     node = distiller_dict[method].defaults()
-    if method in GATHERED:
-        node.GATHER = gather
     if method == "GDKD":
         node.K = 2
     cfg = CfgNode({method: node, "DATASET": {"TYPE": "cifar100"}})
     model = distiller_dict[method](Net(6), Net(7), cfg).double().train()
+    model.gather = gather
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.eval()
