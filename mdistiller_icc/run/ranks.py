@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from mdistiller_icc.errors import UserError
@@ -23,6 +24,7 @@ def refuse_ranks() -> None:
     if several in ("", "1"):
         return
     if os.environ.get("RANK", "0") != "0":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # without another word
         time.sleep(SECONDS_TO_TELL)
         raise SystemExit(2)
     raise UserError(
