@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mdistiller_icc import whole_file
 from mdistiller_icc.errors import UserError, exit_status
+from mdistiller_icc.paths import expand
 from mdistiller_icc.tables import FORMATS, METRICS, SELECTIONS, render
 
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.folders, form, args.select, args.metric, args.pictures, width, args.methods, args.pairs, args.published
     )
     if args.out:
-        write(args.out, text)
+        write(str(expand(args.out, "--out")), text)
         print(f"wrote {args.out}")
         return
     sys.stdout.reconfigure(errors="replace")

@@ -52,11 +52,12 @@ def look_at_best(folder: RunFolder, note: Callable[[str], None]) -> None:
                 content = checkpoint.read(path)
                 state = content if path == best else state
         except UserError as error:
-            model = {key: state["model"][key] for key in state.get("model", {}) if key.startswith("student.")}
-            if path == student and model:
-                checkpoint.save({"model": {key.removeprefix("student."): model[key] for key in model}}, student)
-            again = "written again from best" if path == student and model else "the next better epoch writes it again"
-            note(f"{error}; {again}")
+            mended = path == student and isinstance(state.get("model"), dict)
+            if mended:
+                weights = state["model"].items()
+                own = {key.removeprefix("student."): value for key, value in weights if key.startswith("student.")}
+                checkpoint.save({"model": own}, student)
+            note(f"{error}; " + ("written again from best" if mended else "the next better epoch writes it again"))
 
 
 def _epoch(state: Any, path: Path) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from mdistiller_icc.command_line import split_overrides
 from mdistiller_icc.config import pairs
+from mdistiller_icc.paths import expand
 
 FIGURES = (
     "top1", "intra", "inter", "ratio", "L_Intra", "L_Inter", "L_Intra/L_Inter", "λ in force", "gate", "share", "‖z‖",
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
     from mdistiller_icc.studies.theory import registered
 
-    out, values, seeds = Path(given.out), list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
+    out, values, seeds = expand(given.out, "--out"), list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
     wanted = len(values) * len(seeds) * (1 + given.theory)
     with registered(register().host.distiller_dict) if given.theory else nullcontext():
         rows = _train(given, options, values, seeds, out)
@@ -88,7 +89,7 @@ def _train(
     rows: list[Row] = []
     for objective, value, seed in product(objectives, values, seeds):
         chosen, name = [*OBJECTIVES[objective], *_setting(given.key, value)], f"{objective},{given.key}:{value}"
-        named = ["EXPERIMENT.NAME", name, "LOG.PREFIX", given.out]
+        named = ["EXPERIMENT.NAME", name, "LOG.PREFIX", str(out)]
         try:
             measured = measure(given.cfg, [*options, *chosen, *named], seed, given.device)
         except Diverged as error:
@@ -104,6 +105,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     import torch
 
     from mdistiller_icc import data
+    from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.geometry.contrast import contrast
     from mdistiller_icc.geometry.distances import ClassSums
     from mdistiller_icc.plugin import register
@@ -113,7 +115,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
 
     cfg = configure(path, options, seed)
     record = run(cfg, "student", options=options, device=device, resume=True)  # not for the store
-    folder = Path(cfg.LOG.PREFIX) / record["project"] / record["name"]
+    folder = RunFolder(cfg, record["name"]).path
     on = resolve_device(device)
     dataset = data.load(cfg, seed, on)
     models = register().host.models(dataset.name)
