@@ -16,7 +16,7 @@ MDISTILLERS: dict[str, Settings] = {
         "TEST": {"BATCH_SIZE": count(64, "Images per batch of an evaluation; no result depends on it.", most=2**20)},
     },
     "DISTILLER": {
-        "TYPE": Setting("NONE", "The method: one of the nodes below, or NONE for plain training."),
+        "TYPE": Setting("NONE", "The method: one of those below, a sum such as DKD+CRD, or NONE for plain training."),
         "TEACHER": Setting("ResNet50", "The network that is learnt from; X_icc and X_vanilla come from the store."),
         "STUDENT": Setting("resnet32", "The network that is trained, in teacher recipes too."),
     },
@@ -72,6 +72,7 @@ OURS: dict[str, Settings] = {
         ),
     },
     "DISTILLER": {
+        "LOGIT_STAND": Setting(False, "Whether a method compares standardised logits, which makes it METHOD+LS."),
         "TEACHER_CKPT": Setting("", "A teacher's checkpoint, wherever it is.", form="path"),
         "TEACHER_SEED": Setting(
             None, "Which of a stored teacher's seeds; None is the one without.", least=0, most=2**63 - 1, kind=int

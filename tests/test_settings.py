@@ -108,7 +108,8 @@ def test_a_method_takes_both_ends_of_every_range_and_one_step_in_each(method):
 def step(distiller):
     torch.manual_seed(0)
     image, target = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
-    _logits, losses = distiller.train()(image=image, target=target, index=torch.arange(8), epoch=1)
+    batch = {"image": image, "strong": image.flip(3), "target": target, "index": torch.arange(8)}
+    _logits, losses = distiller.train()(**batch, epoch=1)
     sum(losses.values()).backward()
 
 

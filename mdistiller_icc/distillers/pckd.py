@@ -12,13 +12,14 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import centers, centers_with_bias, classifier_name
 from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.logits import transform
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.gather import gather_rows
+from mdistiller_icc.losses.kd import kd_loss
 from mdistiller_icc.losses.pckd import (
     category_contrastive_loss,
     center_alignment_loss,
     feature_alignment_loss,
-    previewed_kd_loss,
 )
 from mdistiller_icc.losses.preview import preview_weights
 from mdistiller_icc.settings import Setting, count, temperature, weight
@@ -45,6 +46,7 @@ class PCKD(Distiller):
     """
 
     channels_last = True
+    takes_standardised = True
     settings = {
         "TEMPERATURE": temperature(4.0),
         "CONTRAST": {
@@ -72,6 +74,7 @@ class PCKD(Distiller):
         self.preview_growth = node.PREVIEW_GROWTH
         self.weights = node.LOSS
         self.gather = node.GATHER
+        self.transform = transform(cfg)
 
         # Paths, not layers: a second reference would put them into the checkpoint twice.
         self.classifier_student = classifier_name(student, "student")
@@ -112,9 +115,10 @@ class PCKD(Distiller):
             own, others, target.repeat(4), preview.detach().repeat(4)
         )
         loss_cc = category_contrastive_loss(every_own, every_other, every_target, every_preview, *self.contrast)
+        shapes = self.transform(logits_student), self.transform(logits_teacher)
 
         loss_kd = (
-            self.weights.KD_WEIGHT * previewed_kd_loss(logits_student, logits_teacher, preview, self.temperature)
+            self.weights.KD_WEIGHT * kd_loss(*shapes, self.temperature, preview)
             + self.weights.CC_WEIGHT * loss_cc
             + self.weights.CA_WEIGHT
             * center_alignment_loss(

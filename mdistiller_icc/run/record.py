@@ -118,8 +118,9 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
     """
     cfg = run.cfg
     solver = cfg.SOLVER
-    node = cfg.get(cfg.DISTILLER.TYPE)
-    method_config = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
+    method_config = _settings_of(cfg, cfg.DISTILLER.TYPE)
+    if cfg.DISTILLER.LOGIT_STAND:
+        method_config["LOGIT_STAND"] = True
     method_config |= run.trainer.settings(cfg)
     protocol = {
         "epochs": solver.EPOCHS,
@@ -168,6 +169,15 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "finished": None,
         "error": None,
     }
+
+
+def _settings_of(cfg: CfgNode, method: str) -> dict[str, Any]:
+    """A method's settings; of a sum, those of each method in it."""
+    node = cfg.get(method)
+    if node is None and "+" in method:
+        return {part: _settings_of(cfg, part) for part in method.split("+")}
+    settings: dict[str, Any] = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
+    return settings
 
 
 def progress(history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import torch
 from yacs.config import CfgNode
 
 from mdistiller_icc import config, plugin, settings
-from mdistiller_icc.distillers.base import Distiller, adopt
+from mdistiller_icc.distillers.base import Distiller, adopt, check_standardised
+from mdistiller_icc.distillers.sum import sum_of
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.trainer import Trainer, trainer_dict
@@ -100,7 +101,8 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     where = resolve_device(device)
     host, node, dataset = register().host, cfg.DISTILLER, cfg.DATASET.TYPE
     settings.check(cfg, plugin.settings(host))
-    distiller = adopt(lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller"))
+    distiller = _distiller(host, node.TYPE)
+    check_standardised(cfg, distiller, host.distiller_dict)
     trainer = _trainer(host, cfg.SOLVER.TRAINER)
     models = host.models(dataset)
     student = resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
@@ -137,6 +139,12 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
             cfg.SOLVER.CHANNELS_LAST, distiller.channels_last and networks <= host.channels_last
         ),
     )
+
+
+def _distiller(host: Host, name: str) -> type[Distiller]:
+    parts = [name] if name in host.distiller_dict else name.split("+")
+    found = {part: adopt(lookup(host.distiller_dict, part, "DISTILLER.TYPE", "distiller")) for part in parts}
+    return sum_of(found) if len(parts) > 1 else found[name]
 
 
 def _trainer(host: Host, name: str) -> type[Trainer]:

@@ -29,7 +29,8 @@ pytestmark = pytest.mark.skipif(
 IMAGES, BATCH = 200, 8
 METHODS = [
     "NONE", "KD", "AT", "OFD", "RKD", "FITNET", "KDSVD", "CRD", "NST", "PKT", "SP", "VID", "REVIEWKD", "DKD",
-    "ICCKD", "CKD", "BICKD", "PCKD",
+    "ICCKD", "CKD", "BICKD", "PCKD", "DIST", "CTKD", "MLKD", "TTM", "WTTM", "NKD", "RLD", "SDD", "CRLD", "DTKD", "GDKD",
+    "NORMKD", "SIMKD", "CATKD", "WKD", "KDPP",
 ]  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def losses(name, *options):
         on_paper(method)
         method.train()
         label = torch.zeros(BATCH, dtype=torch.long, device="cuda")
-        batch = {"image": torch.empty(BATCH, 3, 32, 32, device="cuda"), "target": label, "index": label}
+        image, strong = (torch.empty(BATCH, 3, 32, 32, device="cuda") for _ in range(2))
+        batch = {"image": image, "strong": strong, "target": label, "index": label}
         with NothingSent():
             for _ in range(2):
                 told = method(**batch, epoch=1)[1]
