@@ -48,6 +48,24 @@ def classifier_layer(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
     return layer
 
 
+def fit_classifier(model: nn.Module, num_classes: int) -> None:
+    """Put a new classifier of ``num_classes`` outputs into a network whose own has another number.
+
+    Raises:
+        UserError: see `classifier_name`.
+    """
+    name = classifier_name(model, "network")
+    layer = classifier_layer(model, name)
+    if len(layer.weight) == num_classes:
+        return
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        fitting: nn.Module = nn.Linear(layer.in_features, num_classes, bias)
+    else:
+        fitting = nn.Conv2d(layer.in_channels, num_classes, kernel_size=1, bias=bias)
+    model.set_submodule(name, fitting)
+
+
 def centers(model: nn.Module, name: str) -> Tensor:
     """The classifier's weights, one row per class, (C, D)."""
     return classifier_layer(model, name).weight.flatten(1)

@@ -6,7 +6,9 @@ import difflib
 import errno
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -66,12 +68,32 @@ SURROUNDINGS = {
 """Errors of the operating system that speak of disks, permissions and paths, not of this package."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was told to stop with SIGTERM, as Slurm and Docker do; whoever handles Ctrl-C handles it."""
+
+
+def stop_when_terminated() -> None:
+    """Make SIGTERM end this process as Ctrl-C would, with `Terminated`; the processes it forks keep out of it."""
+    own = os.getpid()
+
+    def stop(*_: object) -> None:
+        if os.getpid() != own:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the record is being written
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+
+
 def exit_status(main: Callable[[], int | None]) -> int:
     """Run a command line's ``main`` and return its exit status.
 
-    2 for a `UserError` and for a disk, a permission or a path that does not let it work, 130 for Ctrl-C, and, as a
-    shell would say, 141 where whoever read its output has gone.
+    2 for a `UserError` and for a disk, a permission or a path that does not let it work; as a shell would say, 130 for
+    Ctrl-C, 143 for SIGTERM, and 141 where whoever read its output has gone.
     """
+    stop_when_terminated()
     try:
         return main() or 0
     except UserError as error:
@@ -86,6 +108,6 @@ def exit_status(main: Callable[[], int | None]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(one_line(f"error: {where}{error.strerror}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130

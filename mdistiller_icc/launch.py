@@ -20,13 +20,15 @@ from mdistiller_icc import plugin, settings
 from mdistiller_icc.config import ADDED, load_config
 from mdistiller_icc.data import data_sets
 from mdistiller_icc.distillers.base import check_standardised
+from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.run_folder import flat
-from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import Registered, register, with_weights
-from mdistiller_icc.teachers import checkpoint, resolve, store
+from mdistiller_icc.teachers import checkpoint, pretrained, resolve, store, weights
 
+ANY_NUMBER = 100
+"""Of classes, for a data set of a fork's, of which only the names of a network's weights are looked at."""
 NOBODY = "none"
 """The teacher's name in a recipe that has no teacher."""
 READ = ("EXPERIMENT.SEED", "DISTILLER.TEACHER_CKPT", "DISTILLER.TEACHER_SEED", "DISTILLER.LOGIT_STAND")
@@ -42,7 +44,7 @@ def prepare() -> Host:
     registered = register()
     cfg = registered.host.CFG
     cfg.LOG.WANDB = False  # mdistiller turns it on for everybody, and fails where it is not installed
-    torch.serialization.add_safe_globals(checkpoint.NUMPY_SCALARS)
+    torch.serialization.add_safe_globals(checkpoint.HARMLESS)
     try:
         getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name; mdistiller only asks
@@ -133,13 +135,15 @@ def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     name, dataset = cfg.DISTILLER.TEACHER, cfg.DATASET.TYPE
     architecture, _kind, file = resolve.find(models, cfg)
     if file is None:
+        models[name] = functools.partial(pretrained.build, models[name], architecture)
         return
     if resolve.loads_itself(models[name]):
         models[name] = with_weights(models[architecture], file, architecture)
         return
-    factory, state = models[name][0], checkpoint.read_state(file)
-    if (known := data_sets().get(dataset)) is not None:
-        checkpoint.load_into(factory(num_classes=known.num_classes), state, file, architecture)
+    factory, known, content = models[name][0], data_sets().get(dataset), checkpoint.read(file)
+    network = factory(num_classes=known.num_classes if known else ANY_NUMBER)
+    state = weights.find(network, content, file, architecture, any_shapes=known is None)
+    resolve.training(content, cfg, file)
     models[name] = (factory, _in_mdistillers_layout(state))
 
 

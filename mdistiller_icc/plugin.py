@@ -18,7 +18,7 @@ from mdistiller_icc.host import Host, get_host
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.icc.host_trainer import icc_trainer
 from mdistiller_icc.settings import Settings, suiting
-from mdistiller_icc.teachers import checkpoint, resolve, store
+from mdistiller_icc.teachers import resolve, store, weights
 
 OURS: dict[str, type[Distiller]] = {"ICC": ICC, **distillers}
 METHODS = {**builtin, **OURS}
@@ -111,5 +111,5 @@ def with_weights(entry: Any, file: Path, architecture: str) -> Any:
 def _from_file(factory: Any, file: Path, architecture: str, pretrained: bool = False, **arguments: Any) -> nn.Module:
     model = factory(pretrained=False, **arguments)
     if pretrained:
-        checkpoint.load_into(model, checkpoint.read_state(file), file, architecture)
+        weights.load(model, file, architecture)
     return model

@@ -7,10 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mdistiller_icc.errors import UserError
+
+FEATURES = "{'feats': [...], 'preact_feats': [...], 'pooled_feat': (B, D)}"
+
 
 @torch.no_grad()
 def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
-    """Run one grainy image through ``model`` in eval mode and return its logits and features.
+    """Run one grainy image through ``model`` in eval mode and return its logits and features; see `checked`.
 
     Eval mode leaves batch-norm statistics alone, and no random number is drawn; the modes of the
     modules are put back as they were.
@@ -25,7 +29,20 @@ def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
     image = grains.view(1, 3, image_size, image_size).to(parameter)
     model.eval()
     try:
-        return model(image)
+        return checked(model(image), type(model).__name__)
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def checked(output: Any, network: str) -> tuple[Tensor, dict[str, Any]]:
+    """What a network returned, if it is what this package and mdistiller expect of one.
+
+    Raises:
+        UserError: it is not, such as logits alone, which torchvision's networks return.
+    """
+    match output:
+        case (Tensor() as logits, dict() as features) if logits.dim() == 2:
+            return logits, features
+    got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise UserError(f"{network}: its forward must return (logits (B, C), {FEATURES}), not {got}")

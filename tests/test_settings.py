@@ -208,6 +208,11 @@ def test_what_is_refused_by_name(options, message):
         checked(*options)
 
 
+def test_whoever_reads_a_configuration_gets_one_in_range():
+    with pytest.raises(UserError, match="^SOLVER.BATCH_SIZE must be at least 1, not 0$"):
+        configure(None, ["SOLVER.BATCH_SIZE", "0"])
+
+
 def test_a_value_in_a_message_is_cut_at_80_characters_and_a_message_is_one_line():
     assert shown("x" * 5000) == "'" + "x" * 78 + "…" and len(shown("x" * 5000)) == 80
     assert shown(10**5000) == "a int too large to show"

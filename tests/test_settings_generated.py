@@ -113,6 +113,23 @@ def test_thousands_of_generated_settings_end_in_one_line_or_pass(monkeypatch, tm
     _tried(6000, 1, monkeypatch, tmp_path)
 
 
+@pytest.mark.slow
+def test_real_processes_end_in_one_line_as_well(command, tmp_path):
+    (tmp_path / "growing.yaml").write_text(GROWING)
+    (tmp_path / "deep.yaml").write_text("SOLVER: {LR: " + "[" * 10_000 + "]" * 10_000 + "}")
+    (tmp_path / "digits.yaml").write_text("SOLVER: {EPOCHS: " + "1" * 5000 + "}")
+    for arguments in (
+        ["--cfg", "growing.yaml"], ["--cfg", "deep.yaml"], ["--cfg", "digits.yaml"], ["--device", "hpu"],
+        ["--seed", "1" * 5000], ["SOLVER.LR", "{[]: 1}"], ["SOLVER.LR", "-" * 3000 + "1"], ["X" * 5000, "1"],
+        ["EXPERIMENT.NAME", "\udcff"], ["EXPERIMENT.PROJECT", "../.."], ["CRD.NCE.MOMENTUM", "1e308"],
+        ["SOLVER.BATCH_SIZE", str(2**64)],
+    ):  # fmt: skip
+        done = command("tools/train.py", *arguments)
+        assert done.returncode == 2 and done.stderr.startswith("error: "), done
+        assert done.stderr.count("\n") == 1 and len(done.stderr) < 500, done
+    assert {path.name for path in tmp_path.iterdir()} == {"growing.yaml", "deep.yaml", "digits.yaml"}
+
+
 def _tried(count, seed, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", str(tmp_path / "teachers"))

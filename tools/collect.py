@@ -8,7 +8,9 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+from mdistiller_icc import whole_file
 from mdistiller_icc.errors import UserError, exit_status
+from mdistiller_icc.paths import expand
 from mdistiller_icc.tables import FORMATS, METRICS, SELECTIONS, render
 
 
@@ -17,9 +19,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     by_suffix = {form.SUFFIX: name for name, form in FORMATS.items()}
     form = args.format or by_suffix.get(os.path.splitext(args.out or "")[1], "md")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not args.out else None
-    text = render(args.folders, form, args.select, args.metric, args.pictures, width)
+    text = render(
+        args.folders, form, args.select, args.metric, args.pictures, width, args.methods, args.pairs, args.published
+    )
     if args.out:
-        write(args.out, text)
+        write(str(expand(args.out, "--out")), text)
         print(f"wrote {args.out}")
         return
     sys.stdout.reconfigure(errors="replace")
@@ -44,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     )
     chosen.add_argument("--best", dest="select", action="store_const", const="best", help="the same as --select best")
     made.add_argument("--metric", choices=METRICS, default="top1", help="default: top1")
+    made.add_argument("--methods", nargs="+", metavar="NAME", help="these alone, e.g. KD DKD")
+    made.add_argument("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="these alone, e.g. resnet56:resnet20")
+    made.add_argument("--no-published", dest="published", action="store_false", help="without published values")
     made.add_argument(
         "--pictures",
         nargs="+",
@@ -56,15 +63,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def write(path: str, text: str) -> None:
-    """Write a file at once or not at all."""
-    aside = f"{path}.{os.getpid()}"
+    """Write a file at once or not at all, and none of a run's."""
+    beside = os.path.join(os.path.dirname(os.path.realpath(path)), "record.json")
+    if os.path.realpath(path) == beside or (os.path.lexists(path) and os.path.exists(beside)):
+        raise UserError(f"{path}: would take the place of a run's file; name another with --out")
     try:
-        with open(aside, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(aside, path)
+        whole_file.write(path, text)
     except OSError as error:
-        if os.path.exists(aside):
-            os.unlink(aside)
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 

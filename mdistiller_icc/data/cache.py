@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
+import socket
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from mdistiller_icc.errors import UserError
-
+from .images import open_rgb
 from .source import Files
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 1024
+CHECKSUM_BYTES = 4
+SUFFIX = ".images"
+ABANDONED = 24 * 3600
+"""Seconds after which a file that another machine was writing is nobody's."""
 
 
 def decode(files: Files, size: int, root: Path) -> np.ndarray:
     """The images as uint8 (N, 3, size, size), memory-mapped from a cache that is built on first use.
 
     The cache is ``root/.cache``, or the user's cache folder where that cannot be written; its name holds a digest of
-    the files' names, sizes and modification times. A damaged one is rebuilt.
+    the files' names, sizes and modification times. A damaged one is told and rebuilt.
 
     Raises:
         UserError: an image that cannot be decoded or has another size.
     """
     shape = (len(files), 3, size, size)
-    name = f"{files.folder.name}-{_digest(files, size)}.images"
+    name = f"{files.folder.name}-{_digest(files, size)}{SUFFIX}"
     folders = (root / ".cache", _user_cache())
     for folder in folders:
+        _clear(folder)
         if (images := _read(folder / name, shape)) is not None:
             return images
     print(f"decoding {len(files):,} images of {files.folder} once, into a cache", file=sys.stderr)
@@ -46,19 +53,6 @@ def decode(files: Files, size: int, root: Path) -> np.ndarray:
         if (images := _read(folder / name, shape)) is not None:
             return images
     return np.concatenate(list(_decoded_chunks(files, size)))
-
-
-def open_rgb(file: Path) -> Image.Image:
-    """Read an image file as RGB.
-
-    Raises:
-        UserError: it cannot be decoded.
-    """
-    try:
-        with Image.open(file) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{file}: not a readable image ({error})") from error
 
 
 def _user_cache() -> Path:
@@ -75,10 +69,7 @@ def _digest(files: Files, size: int) -> str:
 
 
 def _pixels(file: Path, size: int) -> np.ndarray:
-    pixels = np.asarray(open_rgb(file))
-    if pixels.shape[:2] != (size, size):
-        raise UserError(f"{file}: is {pixels.shape[1]}×{pixels.shape[0]} pixels, expected {size}×{size}")
-    return pixels.transpose(2, 0, 1)
+    return np.asarray(open_rgb(file, size)).transpose(2, 0, 1)
 
 
 def _decoded_chunks(files: Files, size: int) -> Iterator[np.ndarray]:
@@ -88,18 +79,24 @@ def _decoded_chunks(files: Files, size: int) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(np.stack(list(pool.map(_pixels, chunk, [size] * len(chunk)))))
 
 
+def _header(shape: tuple[int, ...]) -> bytes:
+    """How an npy file of such images begins, to the byte."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
 def _write(path: Path, files: Files, shape: tuple[int, ...]) -> None:
     """Write an npy file with its checksum behind it, aside first so that nobody reads half of one."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.{socket.gethostname()}")
     try:
         with open(aside, "wb") as stream:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
             checksum = 0
+            stream.write(_header(shape))
             for chunk in _decoded_chunks(files, shape[-1]):
                 checksum = zlib.crc32(chunk.data, checksum)
                 stream.write(chunk.data)
-            stream.write(checksum.to_bytes(4, "little"))
+            stream.write(checksum.to_bytes(CHECKSUM_BYTES, "little"))
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(aside, path)
@@ -108,14 +105,37 @@ def _write(path: Path, files: Files, shape: tuple[int, ...]) -> None:
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Map a cache file, or None if it is missing or not what was written."""
+    """Map a cache file, or None if it is missing or, which is told, not what was written."""
+    header = _header(shape)
     try:
-        images: np.ndarray = np.load(path, mmap_mode="r")
         with open(path, "rb") as stream:
-            stream.seek(-4, os.SEEK_END)
-            checksum = int.from_bytes(stream.read(), "little")
-    except (OSError, ValueError, EOFError):
+            if os.fstat(stream.fileno()).st_size == len(header) + int(np.prod(shape)) + CHECKSUM_BYTES:
+                begins = stream.read(len(header))
+                images = np.memmap(stream, np.uint8, "r", len(header), shape)
+                stream.seek(-CHECKSUM_BYTES, os.SEEK_END)
+                if begins == header and zlib.crc32(images.data) == int.from_bytes(stream.read(), "little"):
+                    return images
+    except OSError:
         return None
-    if images.shape != shape or images.dtype != np.uint8 or zlib.crc32(images.data) != checksum:
-        return None
-    return images
+    print(f"{path}: damaged, so the images are decoded again", file=sys.stderr)
+    return None
+
+
+def _clear(folder: Path) -> None:
+    """Delete what processes that are gone were writing."""
+    for file in folder.glob(f"*{SUFFIX}.*"):
+        pid, _, host = file.name.rpartition(f"{SUFFIX}.")[2].partition(".")
+        with contextlib.suppress(OSError):
+            here = os.name == "posix" and host == socket.gethostname() and pid.isdecimal()
+            if (here and not _alive(int(pid))) or time.time() - file.stat().st_mtime > ABANDONED:
+                file.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

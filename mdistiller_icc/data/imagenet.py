@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mdistiller_icc.errors import UserError
-
 from .augment import Augmentation
 from .dataset import DataSet
-from .folders import find, list_classes, list_tree
+from .folders import find, list_training, list_tree, not_found, tell_untested
 from .source import Source, Split
 
 
@@ -21,12 +19,12 @@ def read(root: Path) -> Source:
     places = (root / "imagenet", root)
     place = find(places, "train", "val")
     if place is None:
-        raise UserError(
-            f"ImageNet not found: looked in {places[0]} and {places[1]} for train/<wnid>/ beside val/<wnid>/; get "
-            "ILSVRC 2012 from https://www.image-net.org, or say with DATASET.ROOT where it is"
-        )
-    classes = list_classes(place / "train")
-    return Source(classes, *(Split(*list_tree(place / split, classes)) for split in ("train", "val")))
+        advice = "get ILSVRC 2012 from https://www.image-net.org, or say with DATASET.ROOT where it is"
+        raise not_found("ImageNet", places, "train/<wnid>/ beside val/<wnid>/", advice)
+    classes, train = list_training(place / "train")
+    test = list_tree(place / "val", classes)
+    tell_untested(place / "val", test[1], classes)
+    return Source(classes, Split(*train), Split(*test))
 
 
 IMAGENET = DataSet(

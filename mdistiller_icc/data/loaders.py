@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,8 @@ from .randomness import Stream, generator, mix
 class Pixels(Protocol):
     """Where the images of a loader come from, augmented if it is a training loader's."""
 
-    def stream(self, order: Tensor, batch_size: int, numbers: torch.Generator) -> Iterator[Tensor]:
-        """The images ``order`` (N,), batch by batch, uint8 (B, 3, H, W) on the device; random by ``numbers``."""
+    def stream(self, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
+        """The images of each batch (B,), uint8 (B, 3, H, W) on the device; random by ``numbers``."""
 
     def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
         """The images ``index`` (V,) at once, uint8 (V, 3, H, W) on the device; random by ``numbers``."""
@@ -67,11 +67,25 @@ class _Loader:
         self._labels = torch.from_numpy(labels).to(device)
 
     def __len__(self) -> int:
-        return -(-self.num_data // self.batch_size)
+        return len(batch_sizes(self.num_data, self.batch_size))
+
+
+def batch_sizes(count: int, batch_size: int) -> list[int]:
+    """How many of ``count`` images each batch has; a last one of a single image joins the batch before it.
+
+    A batch norm over one value a channel has nothing to normalise by, and relations between images need two.
+
+    >>> batch_sizes(10, 4), batch_sizes(9, 4)
+    ([4, 4, 2], [4, 5])
+    """
+    whole, rest = divmod(count, batch_size)
+    if rest == 1 and whole:
+        return [batch_size] * (whole - 1) + [batch_size + 1]
+    return [batch_size] * whole + [rest] * (rest > 0)
 
 
 class TrainLoader(_Loader):
-    """Augmented batches ``(image, target, index)`` in random order; the last one may be smaller.
+    """Augmented batches ``(image, target, index)`` in random order; the last one's size is as `batch_sizes` has it.
 
     All randomness comes from (seed, epoch): say `set_epoch` before each pass; without it a pass repeats the last.
 
@@ -107,8 +121,9 @@ class TrainLoader(_Loader):
         order = torch.randperm(self.num_data, generator=numbers)
         if self._contrast is not None:
             self._contrast.set_seed(mix(self._seed, self._epoch, Stream.NEGATIVES))
-        indices = order.to(self._device).split(self.batch_size)
-        for image, index in zip(self._pixels.stream(order, self.batch_size, numbers), indices, strict=True):
+        sizes = batch_sizes(self.num_data, self.batch_size)
+        indices = order.to(self._device).split(sizes)
+        for image, index in zip(self._pixels.stream(order.split(sizes), numbers), indices, strict=True):
             batch = self._normalize(image), self._labels[index], index
             yield batch if self._contrast is None else (*batch, self._contrast(index))
 
@@ -130,9 +145,9 @@ class TestLoader(_Loader):
         """Nothing is random here; every loader is driven alike."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.arange(self.num_data)
-        targets = self._labels.split(self.batch_size)
-        for image, target in zip(self._pixels.stream(order, self.batch_size, torch.Generator()), targets, strict=True):
+        sizes = batch_sizes(self.num_data, self.batch_size)
+        batches, targets = torch.arange(self.num_data).split(sizes), self._labels.split(sizes)
+        for image, target in zip(self._pixels.stream(batches, torch.Generator()), targets, strict=True):
             yield self._normalize(image), target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def load(
     node = cfg.DATASET
     described = data_set(node.TYPE)
     size = described.image_size
-    source = described.read(Path(node.ROOT).expanduser())
+    source = described.read(_root(cfg))
     if node.IMAGES:
         source = replace(source, train=_borrow(cfg, size))
     kept, aside = _choose(source.train.labels, node.FRACTION, node.HOLDOUT)
@@ -88,6 +89,10 @@ def load(
     )
 
 
+def _root(cfg: Any) -> Path:
+    return Path(os.path.expanduser(cfg.DATASET.ROOT))  # Path's own fails for a user whom nobody knows
+
+
 def _borrow(cfg: Any, size: int) -> Split:
     """The training images of the data set ``DATASET.IMAGES``."""
     name = cfg.DATASET.IMAGES
@@ -96,7 +101,7 @@ def _borrow(cfg: Any, size: int) -> Split:
         raise UserError(f"DATASET.IMAGES {name}: SOLVER.TRAINER {cfg.SOLVER.TRAINER} needs labels of its own")
     if cfg.DATASET.HOLDOUT > 0:
         raise UserError(f"DATASET.IMAGES {name}: without labels there is nothing to hold out (DATASET.HOLDOUT)")
-    return transfer.borrow(lender.read(Path(cfg.DATASET.ROOT).expanduser()).train, size, name)
+    return transfer.borrow(lender.read(_root(cfg)).train, size, name)
 
 
 def test_batch(asked: int, image_size: int, kind: str, device: torch.device) -> int:

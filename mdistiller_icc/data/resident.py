@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -31,14 +31,17 @@ class ResidentPixels:
         self._images = np.asarray(images) if self._on_cpu else torch.from_numpy(images[rows]).to(device)
         self._ahead: tuple[torch.Generator, Draws, int] | None = None
 
-    def stream(self, order: Tensor, batch_size: int, numbers: torch.Generator) -> Iterator[Tensor]:
-        draws = draw(self._augmentation, len(order), numbers).to(self._device)
-        order = order.to(self._device)
+    def stream(self, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
+        draws = draw(self._augmentation, sum(map(len, batches)), numbers).to(self._device)
         # A CPU is quickest while a batch is in its cache; an accelerator when one launch serves many batches.
-        group = batch_size if self._on_cpu else batch_size * max(1, GROUP // batch_size)
-        for start in range(0, len(order), group):
-            rows = slice(start, start + group)
-            yield from self._augmented(order[rows], draws[rows]).split(batch_size)
+        many = 1 if self._on_cpu else max(1, GROUP // len(batches[0]))
+        begin = 0
+        for first in range(0, len(batches), many):
+            group = batches[first : first + many]
+            order = torch.cat([*group]).to(self._device)
+            rows = slice(begin, begin + len(order))
+            begin = rows.stop
+            yield from self._augmented(order, draws[rows]).split([len(batch) for batch in group])
 
     def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
         return self._augmented(index.to(self._device), self._next_draws(len(index), numbers))

@@ -11,7 +11,16 @@ from mdistiller_icc.errors import UserError, nearest
 from .augment import Augmentation
 from .cache import decode
 from .dataset import DataSet
-from .folders import files_of, find, list_classes, list_images, list_tree
+from .folders import (
+    entries,
+    files_of,
+    find,
+    list_training,
+    list_tree,
+    not_found,
+    tell_passed_over,
+    tell_untested,
+)
 from .source import Files, Source, Split
 
 SIZE = 64
@@ -30,15 +39,17 @@ def read(root: Path) -> Source:
     places = (root / "tiny-imagenet-200", root)
     place = find(places, "train", "val")
     if place is None:
-        raise UserError(
-            f"Tiny-ImageNet not found: looked in {places[0]} and {places[1]} for train/<wnid>/ beside val/; unpack "
-            "http://cs231n.stanford.edu/tiny-imagenet-200.zip there, or say with DATASET.ROOT where it is"
-        )
-    classes = list_classes(place / "train")
-    train, train_labels = list_tree(place / "train", classes)
+        advice = "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there, or say with DATASET.ROOT where it is"
+        raise not_found("Tiny-ImageNet", places, "train/<wnid>/ beside val/", advice)
+    classes, (train, train_labels) = list_training(place / "train")
     val = place / "val"
-    together = (val / "images").is_dir() and list_images(val / "images")
-    test, test_labels = _annotated(val, together, classes) if together else list_tree(val, classes)
+    together = entries(val / "images") if (val / "images").is_dir() else None
+    if together is not None and together.images:
+        tell_passed_over(val / "images", together.others)
+        test, test_labels = _annotated(val, together.images, classes)
+    else:
+        test, test_labels = list_tree(val, classes)
+    tell_untested(val, test_labels, classes)
     return Source(
         classes,
         Split(decode(train, SIZE, place), train_labels),

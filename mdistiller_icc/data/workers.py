@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch.utils.data import Dataset as IndexedDataset
 from mdistiller_icc.errors import UserError
 
 from .augment import Augmentation
-from .cache import open_rgb
+from .images import open_rgb
 from .source import Files
 
 # torchvision's transforms take a second to import, which resident images need not spend.
@@ -50,6 +52,11 @@ def evaluation_transform(resize: int | None, size: int) -> v2.Transform:
     return v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.ToImage()])
 
 
+WARM = 2
+"""How many keep their processes while they wait: a run's training and test images."""
+_warm: list[weakref.ref[WorkerPixels]] = []
+
+
 class WorkerPixels:
     """Some images of a split, decoded as they are asked for.
 
@@ -68,27 +75,39 @@ class WorkerPixels:
         num_workers: int,
         device: torch.device,
     ) -> None:
-        self._rows, self._device = rows, device
+        self._rows, self._device, self._num_workers = rows, device, num_workers
         self._samples = _Samples(images, transform)
         self._batches = _Batches()
-        self._loader = DataLoader(
-            self._samples,
-            batch_sampler=self._batches,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=device.type == "cuda",
-            # Its own generator, or every pass would take a number from the run's global one.
-            generator=torch.Generator(),
-        )
+        self._loader: DataLoader[Tensor] | None = None
 
-    def stream(self, order: Tensor, batch_size: int, numbers: torch.Generator) -> Iterator[Tensor]:
-        self._batches.keys, self._batches.batch_size = self._keys(order, numbers), batch_size
+    def stream(self, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
+        keys = iter(self._keys(torch.cat([*batches]), numbers))
+        self._batches.keys = [list(itertools.islice(keys, len(batch))) for batch in batches]
         try:
-            for image in self._loader:
+            for image in self._processes():
                 yield image.to(self._device, non_blocking=True)
         except UserError as error:
             # A worker's error arrives with its traceback in the message; its own words come last.
             raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from error
+
+    def _processes(self) -> DataLoader[Tensor]:
+        """The processes that decode, kept from pass to pass; those of whoever was not asked lately end."""
+        if self._loader is None:
+            self._loader = DataLoader(
+                self._samples,
+                batch_sampler=self._batches,
+                num_workers=self._num_workers,
+                persistent_workers=self._num_workers > 0,
+                pin_memory=self._device.type == "cuda",
+                # Its own generator, or every pass would take a number from the run's global one.
+                generator=torch.Generator(),
+            )
+        _warm[:] = [other for other in _warm if other() not in (None, self)] + [weakref.ref(self)]
+        for other in _warm[:-WARM]:
+            if (idle := other()) is not None:
+                idle._loader = None  # a pass that is under way holds on to its processes
+        del _warm[:-WARM]
+        return self._loader
 
     def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
         return torch.stack([self._samples[key] for key in self._keys(index, numbers)]).to(self._device)
@@ -117,12 +136,10 @@ class _Samples(IndexedDataset[Tensor]):
 class _Batches:
     """The keys of one pass, batch by batch, as a DataLoader wants them."""
 
-    keys: list[Key]
-    batch_size: int
+    keys: list[list[Key]]
 
     def __len__(self) -> int:
-        return -(-len(self.keys) // self.batch_size)
+        return len(self.keys)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for start in range(0, len(self.keys), self.batch_size):
-            yield self.keys[start : start + self.batch_size]
+        return iter(self.keys)

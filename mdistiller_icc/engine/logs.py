@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.engine.run_folder import EVENTS
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.whole_file import naming
 
 RULE = "-" * 25
 # mdistiller's names, which its users' scripts look for
@@ -28,8 +29,8 @@ class Logs:
     """
 
     def __init__(self, folder: Path, cfg: CfgNode) -> None:
-        self.worklog = folder / "worklog.txt"
-        self.tensorboard = SummaryWriter(str(folder / EVENTS))
+        self.worklog, self.events = folder / "worklog.txt", folder / EVENTS
+        self.tensorboard = SummaryWriter(str(self.events))
         self.wandb: Any = None
         if cfg.LOG.WANDB:
             try:
@@ -47,9 +48,10 @@ class Logs:
             if ours in figures:
                 figures[mdistillers] = figures.pop(ours)
         epoch = figures.pop("epoch")
-        for key, value in figures.items():
-            self.tensorboard.add_scalar(key, value, epoch)
-        self.tensorboard.flush()
+        with naming(self.events):
+            for key, value in figures.items():
+                self.tensorboard.add_scalar(key, value, epoch)
+            self.tensorboard.flush()
         if self.wandb is not None:
             self.wandb.log(figures, step=epoch)
         lines = [f"{key}: {value:.6g}" for key, value in figures.items()]
@@ -70,5 +72,5 @@ class Logs:
             self.wandb.finish()
 
     def _write(self, text: str) -> None:
-        with open(self.worklog, "a", encoding="utf-8") as file:
+        with naming(self.worklog), open(self.worklog, "a", encoding="utf-8") as file:
             file.write(text)

@@ -8,26 +8,34 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 from yacs.config import CfgNode
 
+from mdistiller_icc import run_lock, whole_file
 from mdistiller_icc.config import pairs, read_yaml
 from mdistiller_icc.errors import UserError
 
-INCIDENTAL = ("EXPERIMENT.", "LOG.", "DATASET.ROOT", "DATASET.NUM_WORKERS")
+INCIDENTAL = ("EXPERIMENT.", "LOG.", "DATASET.ROOT", "DATASET.NUM_WORKERS", "DATASET.TEST.BATCH_SIZE")
 """Keys that say where and how a run is made, not what it is: they neither name it nor bar it from resuming."""
 
+LATEST, PREVIOUS, BEST = "latest", "previous", "best"
+"""A run's checkpoints, each with all that it needs to go on; the previous one goes when the run is finished."""
 EVENTS = "train.events"
 """TensorBoard's folder."""
 WRITTEN = (
-    "config.yaml", "latest", "best", "student_*", "epoch_*", "metrics.jsonl", "worklog.txt", "record.json", EVENTS,
+    "config.yaml", LATEST, PREVIOUS, BEST, "student_*", "epoch_*", "metrics.jsonl", "worklog.txt", "record.json",
+    EVENTS,
 )  # fmt: skip
 """What a run leaves in its folder."""
+FIGURES = {"epoch", "train_loss", "images_per_second", "seconds"}
+"""What every line of ``metrics.jsonl`` has at least."""
+WHILE_LOOKED_AT = 0.5
+"""Seconds for which a lock may be in the hands of somebody who only wants to know whether it is held."""
 LONGEST = 200
 """Bytes of a folder's name; file systems take 255."""
 
@@ -49,6 +57,17 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     if len(name.encode()) > LONGEST:
         name = f"{name.encode()[:LONGEST].decode(errors='ignore')}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
+
+
+def check_inside(folder: str, key: str) -> None:
+    """Refuse a folder that is not below the one it is for.
+
+    Raises:
+        UserError: it is absolute, or leads out of it.
+    """
+    for place in (PurePosixPath(folder), PureWindowsPath(folder)):
+        if place.anchor or ".." in place.parts:
+            raise UserError(f"{key}: '{folder}' leads out of the folder that it should be in")
 
 
 def portable(name: str) -> str:
@@ -77,7 +96,7 @@ class RunFolder:
         self.path = earlier if begun else below / portable(project) / portable(name)
         self.before = self.path.with_name(f".{self.path.name}.before")
         """Where an overwritten run waits, whole, until its successor has a checkpoint."""
-        self.lock = self.path.with_name(f".{self.path.name}.lock")
+        self.lock = run_lock.path(self.path)
         self.restored = False
 
     @contextlib.contextmanager
@@ -89,16 +108,19 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.lock, timeout=0):
+            with FileLock(self.lock, timeout=WHILE_LOOKED_AT):
                 self.restore()  # of a process that was killed in between
                 yield
         except Timeout:
             raise UserError(f"{self.path}: another process is at this run") from None
 
     def begun(self) -> bool:
-        """Whether the folder holds a run that has trained an epoch, even if its checkpoint was deleted since."""
+        """Whether the folder holds a run that has saved an epoch, even if its checkpoint was deleted since."""
         epochs = self.record().get("epoch")
-        return (self.path / "latest").exists() or (isinstance(epochs, int) and epochs > 0)
+        return self._goes_on() or (isinstance(epochs, int) and epochs > 0)
+
+    def _goes_on(self) -> bool:
+        return (self.path / LATEST).exists() or (self.path / PREVIOUS).exists()
 
     def open(self, resume: bool, overwrite: bool) -> bool:
         """Make the folder ready and say whether there is a run to continue in it; see `alone`.
@@ -107,8 +129,8 @@ class RunFolder:
         ``overwrite`` a run is continued where there is one.
 
         Raises:
-            UserError: a run is there and neither ``resume`` nor ``overwrite`` was asked for, or it has
-                another configuration than the one to be continued, or no checkpoint any more.
+            UserError: a run is there and neither ``resume`` nor ``overwrite`` was asked for, or it has no checkpoint
+                any more.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.restore()
@@ -123,15 +145,16 @@ class RunFolder:
                 "EXPERIMENT.NAME gives the new one another name"
             )
         if begun and resume:
-            self.check_configuration()
-            if not (self.path / "latest").exists():
-                raise UserError(f"{self.path}: cannot be resumed: its checkpoint, latest, is gone")
+            if not self._goes_on():
+                raise UserError(
+                    f"{self.path}: cannot be resumed: its checkpoint, latest, is gone; --overwrite starts again"
+                )
             return True
         if begun:
             self.path.rename(self.before)
             self.path.mkdir()
         self._clear()
-        self._write("config.yaml", self.cfg.dump())
+        whole_file.write(self.path / "config.yaml", self.cfg.dump())
         return False
 
     def settle(self) -> None:
@@ -146,7 +169,7 @@ class RunFolder:
 
     def restore(self) -> None:
         """Bring back an overwritten run whose successor ended before it had a checkpoint."""
-        if (self.path / "latest").exists():
+        if (self.path / LATEST).exists():
             self.settle()
         elif self.before.is_dir():
             shutil.rmtree(self.path, ignore_errors=True)
@@ -161,15 +184,18 @@ class RunFolder:
         found = [file for name in WRITTEN for file in folder.glob(name)]
         return [file for file in found if file.is_file() or file.name == EVENTS]
 
-    def check_configuration(self) -> None:
-        """Refuse a folder whose run was begun with another configuration.
+    def configuration(self) -> dict[str, Any]:
+        """The run's configuration as plain values."""
+        plain: dict[str, Any] = yaml.safe_load(self.cfg.dump())
+        return plain
+
+    def check_configuration(self, before: dict[str, Any]) -> None:
+        """Refuse to go on with a run that was begun with another configuration.
 
         Raises:
             UserError: naming the first key that differs.
         """
-        before, now = flat(read_yaml(self.path / "config.yaml")), flat(yaml.safe_load(self.cfg.dump()))
-        if not before:
-            raise UserError(f"{self.path / 'config.yaml'}: empty; the run cannot be resumed without its configuration")
+        before, now = flat(before), flat(self.configuration())
         for key in sorted(before.keys() & now.keys()):  # a setting that one of them does not know had its default
             if before[key] != now[key] and not key.startswith(INCIDENTAL):
                 raise UserError(
@@ -178,27 +204,38 @@ class RunFolder:
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add an epoch's line to ``metrics.jsonl``."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics, allow_nan=False) + "\n")
+        file = self.path / "metrics.jsonl"
+        with whole_file.naming(file), open(file, "a", encoding="utf-8") as opened:
+            opened.write(json.dumps(metrics, allow_nan=False) + "\n")
 
-    def metrics(self, until: int) -> list[dict[str, Any]]:
-        """Read the metrics of the epochs up to ``until`` and drop later ones, which the checkpoint does not hold.
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """Write ``metrics.jsonl`` anew."""
+        whole_file.write(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+
+    def told(self, until: int) -> dict[str, Any]:
+        """What the checkpoint of a run of version 0.1.0 does not hold, from the files beside it.
 
         Raises:
-            UserError: a line is unreadable or an epoch is missing.
+            UserError: they do not hold it either.
         """
-        file = self.path / "metrics.jsonl"
-        history: list[dict[str, Any]] = []
+        history, file = [], self.path / "metrics.jsonl"
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()[:until]
-            history = [json.loads(line) for line in lines]
+            history = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:until]]
         except (OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be resumed from: {error}") from None
-        epochs = [line.get("epoch") if isinstance(line, dict) else None for line in history]
-        if epochs != list(range(1, until + 1)):
+        whole = [isinstance(line, dict) and FIGURES <= line.keys() and line["epoch"] for line in history]
+        if whole != list(range(1, until + 1)):
             raise UserError(f"{file}: cannot be resumed from: it does not hold epochs 1 to {until}")
-        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
-        return history
+        config, record = read_yaml(self.path / "config.yaml"), self.record()
+        if not config:
+            raise UserError(f"{self.path / 'config.yaml'}: empty; the run cannot be resumed without its configuration")
+        parts = {key: found if isinstance(found := record.get(key), dict) else {} for key in ("protocol", "teacher")}
+        kept = {
+            "started": record.get("started"),
+            "precision": found if (found := parts["protocol"].get("precision")) in ("fp32", "bf16") else None,
+            "teacher": parts["teacher"].get("digest"),
+        }
+        return {"config": config, "history": history, "kept": kept}
 
     def record(self) -> dict[str, Any]:
         """What ``record.json`` holds; nothing where there is none that can be read."""
@@ -210,15 +247,10 @@ class RunFolder:
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``record.json``."""
-        self._write("record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
-
-    def _write(self, name: str, text: str) -> None:
-        aside = self.path / f".{name}.{os.getpid()}"
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, self.path / name)
+        whole_file.write(self.path / "record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested configuration as ``{"SOLVER.LR": 0.05, …}``, lists and tuples alike."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():

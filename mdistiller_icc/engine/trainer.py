@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.base import Distiller
-from mdistiller_icc.engine import precision
+from mdistiller_icc.engine import divergence, precision
 from mdistiller_icc.engine.allocator import keep_freed_memory
 from mdistiller_icc.engine.compiled import Compiled
+from mdistiller_icc.engine.divergence import Diverged, Watch, as_number
 from mdistiller_icc.engine.evaluate import Accuracy, correct, evaluate
+from mdistiller_icc.engine.generators import random_state, restore_random_state
 from mdistiller_icc.engine.logs import Logs
 from mdistiller_icc.engine.progress import Bar, Progress
-from mdistiller_icc.engine.run_folder import RunFolder
+from mdistiller_icc.engine.resume import look_at_best, newest
+from mdistiller_icc.engine.run_folder import BEST, LATEST, PREVIOUS, RunFolder
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.epoch_means import EpochMeans
 from mdistiller_icc.errors import UserError
@@ -79,7 +79,11 @@ class Trainer:
         self.training_pass = Compiled(distiller, self.distiller, self.device) if compiled else distiller
         self.history: list[dict[str, Any]] = []
         self.best_acc = -1.0
+        self.kept: dict[str, Any] = {}
+        """What whoever runs it wants to find in the checkpoint when it is resumed; see ``on_resume``."""
         self.on_epoch: Callable[[], None] = lambda: None
+        """Called when the run begins or goes on, and when an epoch is saved."""
+        self.on_resume: Callable[[dict[str, Any]], None] = lambda kept: None
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
@@ -113,9 +117,8 @@ class Trainer:
             resume: go on with the run in the folder, if one is there.
             overwrite: start again even if one is there; it is back if this one ends before its first checkpoint.
         """
-        done = self.load(self.folder.path / "latest") if self.folder.open(resume, overwrite) else 0
         try:
-            self._train(done)
+            self._train(self.load() if self.folder.open(resume, overwrite) else 0)
         except BaseException:
             self.folder.restore()
             raise
@@ -125,19 +128,20 @@ class Trainer:
         logs = Logs(self.folder.path, self.cfg)
         self.progress.start(self.title, self.cfg.SOLVER.EPOCHS, len(self.train_loader), done)
         try:
+            self.on_epoch()
             for epoch in range(done + 1, self.cfg.SOLVER.EPOCHS + 1):
                 metrics = self.train_epoch(epoch)
                 for line in self.distiller.warnings(metrics):
                     self.progress.note(line)
                     logs.note(line)
-                self.history.append(metrics)
+                self.save(metrics)
+                self.folder.settle()
                 self.folder.append_metrics(metrics)
                 logs.epoch(metrics)
-                self.save(epoch)
-                self.folder.settle()
                 self.on_epoch()
                 self.progress.epoch(metrics)
             logs.best(self.best_acc)
+            (self.folder.path / PREVIOUS).unlink(missing_ok=True)
         finally:
             self.progress.close()
             logs.close()
@@ -151,19 +155,24 @@ class Trainer:
         self.distiller.train()
         begun = time.perf_counter()
         means = EpochMeans()
+        self.watch = Watch(self.cfg.SOLVER.ON_NAN, epoch, len(self.train_loader), lr, self.distiller)
         hits, count = torch.zeros(2, device=self.device), 0
         for batch in self.train_loader:
             inputs = {
                 name: tensor.to(self.device, non_blocking=True) for name, tensor in zip(BATCH, batch, strict=False)
             }
+            self.watch.begin()
             logits, losses = self.step(inputs, epoch)
+            self.progress.step()
+            if not self.watch.taken:
+                continue
             size = len(inputs["target"])
             with torch.no_grad():
                 for name, loss in losses.items():
-                    means.add(name, _scalar(loss).float() * size, size)
+                    means.add(name, as_number(loss).float() * size, size)
                 hits += correct(logits, inputs["target"])
             count += size
-            self.progress.step()
+        self.watch.end()
         top1, top5 = (hits * (100.0 / count)).tolist()
         parts = {name: _finite(value) for name, value in means.read().items()}
         seconds = time.perf_counter() - begun
@@ -176,9 +185,13 @@ class Trainer:
             "train_top5": top5,
             "images_per_second": count / seconds,
         }
+        if self.watch.skips:
+            metrics["skipped_steps"] = self.watch.skipped
         if epoch % self.cfg.SOLVER.EVAL_EVERY == 0 or epoch == self.cfg.SOLVER.EPOCHS:
             test = self.evaluate(self.val_loader)
-            metrics |= {"test_top1": test.top1, "test_top5": test.top5, "test_loss": _finite(test.loss)}
+            if not math.isfinite(test.loss):
+                raise Diverged(f"epoch {epoch}: the test loss is {test.loss} {self.watch.at}")
+            metrics |= {"test_top1": test.top1, "test_top5": test.top5, "test_loss": test.loss}
             if self.holdout_loader is not None:
                 metrics["holdout_top1"] = self.evaluate(self.holdout_loader).top1
         metrics |= {name: _finite(value) for name, value in self.distiller.diagnostics().items()}
@@ -206,8 +219,9 @@ class Trainer:
         with precision.autocast(self.precision, self.device):
             logits, losses = self.training_pass(**inputs, epoch=epoch)
         # Their sum's gradient, without the sum. A method may have a loss that is a constant at present.
-        torch.autograd.backward([_scalar(loss) for loss in losses.values() if loss.requires_grad])
-        self.optimizer.step()
+        torch.autograd.backward([as_number(loss) for loss in losses.values() if loss.requires_grad])
+        if self.watch.takes(losses, self.optimizer):
+            self.optimizer.step()
         return logits, losses
 
     def evaluate(self, loader: Any) -> Accuracy:
@@ -215,51 +229,59 @@ class Trainer:
         self.distiller.eval()
         return evaluate(lambda image: self.distiller(image=image), loader, self.device, self.precision)
 
-    def save(self, epoch: int) -> None:
-        """Write the checkpoints that are due after ``epoch``, each of them whole at every moment."""
-        top1: float = self.history[-1].get("test_top1", -1.0)
+    def save(self, metrics: dict[str, Any]) -> None:
+        """Write the checkpoints that are due after an epoch, each whole at every moment; with them it counts."""
+        epoch, top1 = metrics["epoch"], metrics.get("test_top1", -1.0)
         improved = top1 > self.best_acc
-        self.best_acc = max(self.best_acc, top1)
-        model = {k: v for k, v in self.distiller.state_dict().items() if not k.startswith("teacher.")}
         state = {
             "epoch": epoch,
-            "model": model,
+            "model": {k: v for k, v in self.distiller.state_dict().items() if not k.startswith("teacher.")},
             "optimizer": self.optimizer.state_dict(),
-            "best_acc": self.best_acc,
-            "random": _random_state(self.device),
+            "best_acc": max(self.best_acc, top1),
+            "random": random_state(self.device),
+            "run": {"config": self.folder.configuration(), "history": [*self.history, metrics], "kept": self.kept},
         }
         student = {"model": self.distiller.student.state_dict()}
-        suffixes = ["latest"] + ["best"] * improved
+        suffixes = [LATEST] + [BEST] * improved
         for suffix in suffixes:
             checkpoint.save(student, self.folder.path / f"student_{suffix}")
         if epoch % self.cfg.LOG.SAVE_CHECKPOINT_FREQ == 0:
             checkpoint.save(student, self.folder.path / f"student_{epoch}")
             checkpoint.save(state, self.folder.path / f"epoch_{epoch}")
-        for suffix in reversed(suffixes):  # `latest`, which a resumed run trusts, comes last of all
-            checkpoint.save(state, self.folder.path / suffix)
+        if improved:
+            checkpoint.save(state, self.folder.path / BEST)
+        # What a resumed run trusts comes last of all.
+        checkpoint.save(state, self.folder.path / LATEST, before=self.folder.path / PREVIOUS)
+        self.best_acc = max(self.best_acc, top1)
+        self.history.append(metrics)
 
-    def load(self, path: Path) -> int:
-        """Take up the state of a checkpoint and return the epoch it was written after.
+    def load(self) -> int:
+        """Take up the state of the newest whole checkpoint and return the epoch it was written after.
 
         Raises:
-            UserError: the checkpoint is damaged or not one of this run.
+            UserError: there is none, or not one of this run, or its weights are not finite.
         """
-        state = checkpoint.read(path)
+        path, state = newest(self.folder, self.progress.note)
         try:
+            self.folder.check_configuration(state["run"]["config"])
+            self.on_resume(state["run"]["kept"])
             own = self.distiller.state_dict()
             teacher = {k: v for k, v in own.items() if k.startswith("teacher.")}
             self.distiller.load_state_dict(state["model"] | teacher)
             self.optimizer.load_state_dict(state["optimizer"])
             self.best_acc = state["best_acc"]
-            _restore_random_state(state["random"], self.device)
-            epoch = int(state["epoch"])
+            restore_random_state(state["random"], self.device)
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             what = " ".join(line.strip() for line in str(error).splitlines()[:2])  # torch's first names the class alone
             raise UserError(f"{path}: not a checkpoint of this run ({type(error).__name__}: {what})") from None
-        self.history = self.folder.metrics(until=epoch)
+        if not divergence.finite(self.distiller.student.state_dict().values()):
+            raise Diverged(f"{path}: its weights are not finite: the run has diverged, and cannot go on")
+        look_at_best(self.folder, self.progress.note)
+        self.history = state["run"]["history"]
+        self.folder.write_metrics(self.history)
         for metrics in self.history:  # told when they were new; what is to come is seen against them
             self.distiller.warnings(metrics)
-        return epoch
+        return len(self.history)
 
 
 class DOTTrainer(Trainer):
@@ -303,11 +325,12 @@ class DOTTrainer(Trainer):
             logits, losses = self.training_pass(**inputs, epoch=epoch)
         if "loss_kd" not in losses:
             raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
-        _scalar(losses["loss_kd"]).backward(retain_graph=True)
+        as_number(losses["loss_kd"]).backward(retain_graph=True)
         self.dot.step_kd()
         self.optimizer.zero_grad(set_to_none=True)
-        _scalar(losses["loss_ce"]).backward()
-        self.optimizer.step()
+        as_number(losses["loss_ce"]).backward()
+        if self.watch.takes(losses, self.optimizer):
+            self.optimizer.step()
         return logits, losses
 
 
@@ -315,32 +338,5 @@ trainer_dict: dict[str, type[Trainer]] = {"base": Trainer, "crd": Trainer, "dot"
 """mdistiller's trainers; ``crd`` differs from ``base`` only in what its loader yields."""
 
 
-def seed_everything(seed: int) -> None:
-    """Seed every generator a run may draw from."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-def _scalar(loss: Tensor) -> Tensor:
-    """A loss as one number: DataParallel returns one of every device."""
-    return loss.mean() if loss.dim() else loss
-
-
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

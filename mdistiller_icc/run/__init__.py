@@ -14,13 +14,16 @@ from yacs.config import CfgNode
 from mdistiller_icc import data
 from mdistiller_icc.distillers import base
 from mdistiller_icc.engine.evaluate import evaluate
+from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
-from mdistiller_icc.engine.trainer import seed_everything
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.probe import probe
+from mdistiller_icc.run.ranks import refuse_ranks
 from mdistiller_icc.run.record import Record
 from mdistiller_icc.run.resolved import Resolved, check, configure, resolve_device
 from mdistiller_icc.teachers import resolve
+from mdistiller_icc.teachers.trained import by_run
 
 __all__ = ["check", "configure", "resolve_device", "run"]
 ROLES = ("teacher", "student")
@@ -50,8 +53,10 @@ def run(
         progress: shows a person how far it is; a bar by default.
 
     Raises:
-        UserError: a mistake in the configuration, a missing data set or teacher, a folder that is taken.
+        UserError: a mistake in the configuration, a missing data set or teacher, a folder that is taken, a loss that is
+            not finite.
     """
+    refuse_ranks()
     found = check(cfg, role, options, device)
     seed_everything(found.seed)
     if found.device.type == "cuda":
@@ -63,20 +68,18 @@ def run(
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset)
     student = resolve.build(found.models, found.student, cfg, dataset.num_classes)
+    probe(student, dataset.image_size)
     distiller = base.build(found.distiller, student, teacher, cfg, dataset.num_data).to(found.device)
     trainer = found.trainer(
         found.name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
     )
     record = Record(found, dataset, whose, trainer)
 
-    with trainer.folder.alone():
-        if resume and trainer.folder.begun():
-            record.go_on()
-        with record.kept():
-            trainer.train(resume=resume, overwrite=overwrite)
-            if role == "teacher":
-                _check_place(found, overwrite)  # another run may have come first
-                record.publish(distiller.student)
+    with trainer.folder.alone(), record.kept():
+        trainer.train(resume=resume, overwrite=overwrite)
+        if role == "teacher":
+            _check_place(found, overwrite)  # another run may have come first
+            record.publish(distiller.student)
     if role == "teacher":
         print(f"teacher: {found.place}")
     return record.told
@@ -89,7 +92,9 @@ def _check_place(found: Resolved, overwrite: bool) -> None:
         UserError: its place is another run's, or cannot be written to.
     """
     if not overwrite:
-        resolve.check_place(found.place, f"{found.cfg.EXPERIMENT.PROJECT}/{found.name}")
+        gives_way = resolve.check_place(found.place, f"{found.cfg.EXPERIMENT.PROJECT}/{found.name}", found.cfg)
+        if gives_way:
+            print(gives_way)
     folder = found.place.parent
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
@@ -103,25 +108,29 @@ def _teacher(found: Resolved, dataset: Any) -> tuple[nn.Module, dict[str, Any]]:
         UserError: there is none, or it is no better than chance.
     """
     teacher, whose = resolve.load(found.models, found.cfg, dataset.classes)
-    top1 = _teacher_accuracy(teacher.to(found.device).eval(), dataset, found, str(whose), whose.path)
+    probe(teacher.to(found.device), dataset.image_size)
+    top1 = _teacher_accuracy(teacher.eval(), dataset, found, whose)
     data.label(dataset, teacher, found.device)
     return teacher, whose.record() | {"top1": top1}
 
 
-def _teacher_accuracy(teacher: nn.Module, dataset: Any, found: Resolved, who: str, path: str) -> float:
+def _teacher_accuracy(teacher: nn.Module, dataset: Any, found: Resolved, whose: resolve.Teacher) -> float:
     """The teacher's test top-1 in percent, printed.
 
     Raises:
         UserError: it is no better than chance (less than two standard errors above it), so a wrong
-            file or wrong labels, and distilling from it would be a waste.
+            file or wrong labels, and distilling from it would be a waste; said only, if its training was short.
     """
     accuracy = evaluate(lambda image: teacher(image)[0], dataset.test, found.device, found.precision)
-    print(f"teacher: {who}, test top-1 {accuracy.top1:.2f} % ({path})")
+    print(f"teacher: {whose}, test top-1 {accuracy.top1:.2f} % ({whose.path})")
     chance = 1 / dataset.num_classes
     bound = chance + 2 * math.sqrt(chance * (1 - chance) / dataset.test.num_data)
     if accuracy.top1 <= 100 * bound:
-        raise UserError(
-            f"{path}: the teacher's test top-1 {accuracy.top1:.2f} % is no better than chance "
+        told = (
+            f"{whose.path}: the teacher's test top-1 {accuracy.top1:.2f} % is no better than chance "
             f"({100 * chance:.2f} %, two standard errors above it {100 * bound:.2f} %)"
         )
+        if whose.trained is None or not whose.trained.shorter_than(by_run(found.cfg)):
+            raise UserError(told)
+        print(f"{told}; it was trained for {whose.trained} only")
     return accuracy.top1

@@ -15,6 +15,7 @@ import yaml
 from torch import nn
 from yacs.config import CfgNode
 
+from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run.accuracies import accuracies, best
@@ -36,24 +37,37 @@ class Record:
         self.run, self.trainer, self.classes = run, trainer, dataset.classes
         self.told = begin(run, dataset, teacher)
         self.before: dict[str, Any] = {}
+        self._keep()
         trainer.on_epoch = lambda: self.write("running")
+        trainer.on_resume = self.go_on
 
-    def go_on(self) -> None:
+    def _keep(self) -> None:
+        """Have the checkpoints hold what `go_on` wants to know."""
+        told = self.told
+        self.trainer.kept = {
+            "started": told["started"],
+            "precision": told["protocol"]["precision"],
+            "teacher": told["teacher"]["digest"] if told["teacher"] else None,
+        }
+
+    def go_on(self, kept: dict[str, Any]) -> None:
         """The run in the folder is continued: in the precision that it began in, from the teacher that it began with.
+
+        Args:
+            kept: what its checkpoint holds.
 
         Raises:
             UserError: its teacher's checkpoint is another one now.
         """
         self.before, now = self.trainer.folder.record(), self.told["teacher"]
-        began_with = self.before.get("teacher")
-        digest = began_with.get("digest") if isinstance(began_with, dict) else None
-        if digest and now and digest != now["digest"]:
+        if kept["teacher"] and now and kept["teacher"] != now["digest"]:
             folder = self.trainer.folder.path
             raise UserError(f"{folder}: cannot be resumed: {now['path']} is no longer the teacher that it began with")
-        self.told["started"] = self.before.get("started") or self.told["started"]
+        self.told["started"] = kept["started"] or self.told["started"]
         # What `auto` was where the run began, it stays elsewhere.
-        self.trainer.precision = self.before.get("protocol", {}).get("precision", self.run.precision)
+        self.trainer.precision = kept["precision"] or self.run.precision
         self.told["protocol"]["precision"] = self.trainer.precision
+        self._keep()
 
     def publish(self, model: nn.Module) -> None:
         """Put the trained teacher into the store, with what is told of it."""
@@ -67,14 +81,11 @@ class Record:
         """Write how the run ended, however it did."""
         try:
             yield
-        except KeyboardInterrupt:
-            self.write("interrupted")
-            raise
-        except Exception as error:
-            mistake = isinstance(error, UserError)
+        except BaseException as error:
+            mistake = isinstance(error, UserError) and not isinstance(error, Diverged)
             if self.trainer.history or not mistake:
-                with contextlib.suppress(OSError):  # it may be why the run failed
-                    self.write("failed", str(error) if mistake else f"{type(error).__name__}: {error}")
+                with contextlib.suppress(OSError):  # it may be why the run ended
+                    self.write(*_ending(error))
             raise
         self.write("finished")
 
@@ -83,10 +94,19 @@ class Record:
         history = self.trainer.history
         ended = now() if status == "finished" else None
         if ended and self.before.get("status") == status and self.before.get("epoch") == len(history):
-            ended = self.before.get("finished")  # there was nothing left to train
+            ended = str(self.before.get("finished"))  # there was nothing left to train
         self.told.update(progress(history), status=status, finished=ended, error=error)
         if not self.trainer.folder.restored:
             self.trainer.folder.write_record(self.told)
+
+
+def _ending(error: BaseException) -> tuple[str, str | None]:
+    """The status of a run that an exception ended, and the error that its record tells."""
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    if isinstance(error, Exception):
+        return "failed", str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return "interrupted", None
 
 
 def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[str, Any]:
@@ -164,8 +184,10 @@ def progress(history: list[dict[str, Any]]) -> dict[str, Any]:
     """What a record says of the epochs trained so far."""
     tested = [epoch for epoch in history if epoch.get("test_top1") is not None]
     training = [epoch["images_per_second"] for epoch in history]
+    skipped = [epoch["skipped_steps"] for epoch in history if "skipped_steps" in epoch]
     return {
         "epoch": len(history),
+        **({"skipped_steps": sum(skipped)} if skipped else {}),
         "best_epoch": best(tested, lambda epoch: epoch["test_top1"])["epoch"] if tested else None,
         "top1": accuracies(history, "top1"),
         "top5": accuracies(history, "top5"),

@@ -55,13 +55,16 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
     """The configuration of a run: the host's schema with ours, a file, overrides, and the seed if it is named.
 
     Raises:
-        UserError: the file or an override is wrong.
+        UserError: the file or an override is wrong, or a setting out of its range.
     """
-    schema = register().host.CFG.clone()
-    schema.defrost()
-    schema.LOG.WANDB = False  # mdistiller turns it on for everybody
+    host = register().host
+    known = host.CFG.clone()
+    known.defrost()
+    known.LOG.WANDB = False  # mdistiller turns it on for everybody
     seeded = [] if seed is None else ["EXPERIMENT.SEED", str(seed)]
-    return config.load_config(schema, path, [*options, *seeded])
+    cfg = config.load_config(known, path, [*options, *seeded])
+    settings.check(cfg, plugin.settings(host))
+    return cfg
 
 
 def resolve_device(name: str) -> torch.device:
@@ -116,6 +119,8 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         )
     if kind is not None and cfg.DATASET.IMAGES:
         raise UserError(f"DATASET.IMAGES {cfg.DATASET.IMAGES}: nobody labels them, {node.TYPE} has no teacher")
+    if cfg.DATASET.IMAGES:
+        host.models(cfg.DATASET.IMAGES)
     return Resolved(
         cfg=cfg,
         name=run_name(cfg, options),

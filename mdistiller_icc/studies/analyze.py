@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.paths import expand
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = analyse(networks, getattr(dataset, given.split), device, dataset.classes, about)
     print(report.markdown())
     for write in (save, draw):
-        for path in write(report, given.out).values():
+        for path in write(report, expand(given.out, "--out")).values():
             print(path)
     return 0
 
@@ -106,8 +107,7 @@ def _network(file: str, models: dict[str, Any], cfg: Any, classes: tuple[str, ..
     from mdistiller_icc.teachers import checkpoint, resolve
 
     content = checkpoint.read(file)
-    meta = content.get("meta") if isinstance(content, dict) else None
-    architecture = (meta or {}).get("architecture") or _recorded(Path(file).with_name("record.json"))
+    architecture = resolve.told_by(content).get("architecture") or _recorded(Path(file).with_name("record.json"))
     named = cfg.clone()
     named.defrost()
     named.DISTILLER.TEACHER = architecture or cfg.DISTILLER.STUDENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -41,7 +42,7 @@ class Past:
             for file in folder.glob("*/*/record.json"):
                 try:
                     self._learn(json.loads(file.read_text(encoding="utf-8")), file.parent, device)
-                except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+                except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
                     continue  # a damaged record tells nothing
 
     def _learn(self, record: dict[str, Any], folder: Path, device: str) -> None:
@@ -49,12 +50,16 @@ class Past:
             return
         dataset, student, protocol = record["dataset"], record["student"]["architecture"], record["protocol"]
         teacher = record["teacher"]["architecture"] if record["teacher"] else None
-        self.size[student].append(sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()))
-        self.images[dataset] = record["num_train"] / (protocol["fraction"] * (1 - protocol["holdout"]))
+        images = record["num_train"] / (protocol["fraction"] * (1 - protocol["holdout"]))
+        speed = record["seconds"] / (record["epoch"] * record["num_train"])
+        likes = _likes(dataset, student, teacher, record["method"])
+        if not (0 < images < math.inf and 0 <= speed < math.inf and all(map(hash, likes))):
+            return
         if record["device"].startswith(device):
-            speed = record["seconds"] / (record["epoch"] * record["num_train"])
-            for like in _likes(dataset, student, teacher, record["method"]):
+            for like in likes:
                 self.speed[like].append(speed)
+        self.size[student].append(sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()))
+        self.images[dataset] = images
 
     def cost(self, run: PlannedRun) -> Cost:
         """What a run takes in all."""

@@ -14,7 +14,7 @@ from mdistiller_icc import data
 from mdistiller_icc.geometry.report import Report, analyse, draw, save
 from mdistiller_icc.plugin import register
 from mdistiller_icc.studies.plan import PlannedRun
-from mdistiller_icc.teachers import checkpoint, resolve
+from mdistiller_icc.teachers import resolve, weights
 
 FIGURES = ("top1", "intra", "inter", "ratio")
 
@@ -87,7 +87,7 @@ def _analyse(runs: Sequence[PlannedRun], device: str) -> Report:
     for run in runs:
         node = run.cfg.DISTILLER
         network = resolve.build(models, node.STUDENT, run.cfg, dataset.num_classes)
-        checkpoint.load_into(network, checkpoint.read_state(run.teacher_file), run.teacher_file, node.STUDENT)
+        weights.load(network, run.teacher_file, node.STUDENT)
         networks[run.recipe] = network
     about = {"dataset": dataset.name, "split": "test", "seed": runs[0].cfg.EXPERIMENT.SEED}
     return analyse(networks, dataset.test, device, dataset.classes, about)

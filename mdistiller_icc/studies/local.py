@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
+from mdistiller_icc.errors import stop_when_terminated
 from mdistiller_icc.studies.execute import Outcome, execute
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.studies.watch import SECONDS_BETWEEN_LOOKS, Watch
@@ -123,18 +124,13 @@ def _begin(threads: int) -> None:
 
 def _make(run: PlannedRun, device: str) -> Outcome:
     """One run, in a worker process; being terminated stops it as Ctrl-C would, and its record says so."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop_when_terminated()
     try:
         return execute(run, device)
     except KeyboardInterrupt:
         return Outcome("interrupted", "its process was told to stop")
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the record is being written
-    raise KeyboardInterrupt
 
 
 def die_with_parent() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from mdistiller_icc.config import load_config, merge, pairs
-from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, portable, run_name
+from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, check_inside, flat, portable, run_name
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import check, configure
 from mdistiller_icc.studies.table import Kind, Pair, Part, Settings, Table
@@ -24,6 +24,10 @@ TYPES = {kind: recipe for recipe, kind in store.KINDS.items()}
 """The ``DISTILLER.TYPE`` that makes each kind of teacher."""
 TAKEN = ("EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "DATASET.TYPE", "DATASET.IMAGES", "DISTILLER.")
 """Keys that a table sets for each run, so that nobody can override them for all."""
+SET = (
+    "EXPERIMENT", "DATASET.TYPE", "DISTILLER.TYPE", "DISTILLER.STUDENT", "DISTILLER.TEACHER", "DISTILLER.TEACHER_SEED",
+)  # fmt: skip
+"""Keys, or groups of them, that come from the rest of a table and so do not belong among its settings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +111,18 @@ class _Planner:
         own = [part.store] if part.store else [] if Path(source).parent == SHIPPED else [part.project]
         self.variant = [*own, *([] if protocol == "full" else [protocol]), *self.overrides]
         self.schema = configure(None)
+        for place in (part.project, part.store):
+            check_inside(place, f"{source}: {'project' if place is part.project else 'store'}")
+        for settings in _all_settings(part):
+            for key in flat(settings):
+                if any(f"{key}.".startswith(f"{taken}.") for taken in SET):
+                    raise UserError(f"{source}: settings: {key} is set by the rest of the table for each run")
+        for method in part.methods:
+            if method in store.KINDS:
+                wanted = "students without a teacher are made by alone: true"
+                if method != "NONE":
+                    wanted = f"it goes under teachers, as {store.KINDS[method]}"
+                raise UserError(f"{source}: methods: {method} learns from no teacher; {wanted}")
 
     def add(self, seeds: Sequence[int]) -> None:
         architectures = list(dict.fromkeys(pair.teacher for pair in self.part.pairs))
@@ -173,7 +189,7 @@ class _Planner:
         if first.cfg != cfg:
             raise UserError(f"{self.source}: two runs with different settings are called {run.name}")
         if first is run:
-            check(cfg)  # before the first of them is trained
+            check(cfg, role)  # before the first of them is trained
         return first
 
     def _configure(self, settings: Sequence[Settings]) -> CfgNode:
@@ -207,7 +223,18 @@ def _warmups(node: CfgNode) -> Iterator[tuple[CfgNode, str]]:
 
 
 def _scaled(epochs: int, share: Fraction) -> int:
+    if epochs < 1:  # a mistake, which stays one
+        return epochs
     return max(1, math.floor(epochs * share + Fraction(1, 2)))
+
+
+def _all_settings(part: Part) -> Iterator[Settings]:
+    yield part.settings
+    yield from part.methods.values()
+    for kind in part.teachers.values():
+        yield from (kind.settings, kind.vary)
+    for pair in part.pairs:
+        yield from (pair.settings, *pair.methods.values())
 
 
 def _products(kind: Kind) -> Iterator[Settings]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mdistiller_icc.studies.convergence import epochs_until, final, history
 from mdistiller_icc.studies.plan import PlannedRun
+from mdistiller_icc.tables.text import harmless
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,9 @@ def save(found: Sequence[Result], folder: Path, about: dict[str, Any]) -> list[P
     with open(paths[0], "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*plain, *varied])
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(
+            {key: harmless(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+        )
     paths[1].write_text(json.dumps({"about": about, "rows": rows}, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return paths
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from typing import Any
 
+from mdistiller_icc import run_lock
+from mdistiller_icc.config import read_yaml
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.studies.plan import PlannedRun
@@ -12,11 +16,14 @@ from mdistiller_icc.teachers import resolve
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is: ``finished``, ``begun`` (with a checkpoint to continue from) or ``new``, after which epoch."""
+    """How far a run is: ``finished``, ``begun`` (with a checkpoint to continue from) or ``new``, after which epoch.
+
+    ``now`` says of one that is begun whether it is ``running``, or was ``interrupted``, has ``failed`` or ``diverged``.
+    """
 
     status: str
     epoch: int = 0
-    error: str | None = None
+    now: str = ""
 
 
 def state(run: PlannedRun) -> State:
@@ -27,20 +34,26 @@ def state(run: PlannedRun) -> State:
     """
     if run.role == "teacher":
         try:
-            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}")
+            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}", run.cfg)
         except UserError as error:
             whose = str(error).partition(";")[0]
             raise UserError(f"{whose}; move it away, or give this study a store with MDISTILLER_ICC_TEACHERS") from None
     folder = RunFolder(run.cfg, run.name)
     if not folder.begun():
         return State("new")
-    folder.check_configuration()
+    config: dict[str, Any] = {}
+    with contextlib.suppress(UserError):  # the checkpoint holds it too, and is what counts when the run goes on
+        config = read_yaml(folder.path / "config.yaml")
+    folder.check_configuration(config)
     record = folder.record()
-    try:
-        status, epoch, failure = record["status"], int(record["epoch"]), record.get("error")
-    except (ValueError, KeyError, TypeError):
-        return State("begun")
+    status, epoch = record.get("status"), record.get("epoch")
+    if run_lock.held(folder.path):
+        status = "running"
+    elif status not in ("finished", "failed", "diverged"):
+        status = "interrupted"
+    if type(epoch) is not int or not 0 <= epoch <= run.cfg.SOLVER.EPOCHS:
+        return State("begun", now=status)
     published = run.role != "teacher" or ("digest" in record and run.teacher_file.is_file())
     if status == "finished" and epoch == run.cfg.SOLVER.EPOCHS and published:
         return State("finished", epoch)
-    return State("begun", epoch, failure if status == "failed" else None)
+    return State("begun", epoch, status if status != "finished" else "interrupted")  # before its teacher was published

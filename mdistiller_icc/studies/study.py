@@ -75,11 +75,10 @@ class Study:
 
     def _row(self, run: PlannedRun) -> tuple[str, ...]:
         state, cost = self.states[run], self.costs[run]
-        of = f" {state.epoch}/{run.cfg.SOLVER.EPOCHS}" if state.status == "begun" else ""
-        failed = ", failed" if state.error else ""
+        of = f" {state.epoch}/{run.cfg.SOLVER.EPOCHS}, {state.now}" if state.status == "begun" else ""
         seconds, size = self._left(run), cost.size
         return (
-            f"{state.status}{of}{failed}",
+            f"{state.status}{of}",
             run.role,
             run.name,
             "" if state.status == "finished" else "unknown" if seconds is None else clock(seconds),

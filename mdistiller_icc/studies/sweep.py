@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import product
@@ -15,6 +17,7 @@ from typing import Any
 
 from mdistiller_icc.command_line import split_overrides
 from mdistiller_icc.config import pairs
+from mdistiller_icc.paths import expand
 
 FIGURES = (
     "top1", "intra", "inter", "ratio", "L_Intra", "L_Inter", "L_Intra/L_Inter", "λ in force", "gate", "share", "‖z‖",
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
     from mdistiller_icc.studies.theory import registered
 
-    out = Path(given.out)
+    out = expand(given.out, "--out")
     with registered(register().host.distiller_dict) if given.theory else nullcontext():
         rows = _train(given, options, list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds)), out)
     text = "\n".join([_table(given.key, rows), *_fits(given.key, rows, out)])
@@ -69,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(
     given: argparse.Namespace, options: Sequence[str], values: Sequence[str], seeds: Sequence[int], out: Path
 ) -> list[Row]:
-    """A row for every objective, value and seed; ``sweep.json`` holds those that are there, after each."""
+    """A row for every objective, value and seed that did not diverge; ``sweep.json`` holds them, after each."""
+    from mdistiller_icc.engine.divergence import Diverged
     from mdistiller_icc.run import check, configure
 
     objectives = [CROSS_ENTROPY, *([CONTRASTIVE] if given.theory else [])]
@@ -80,9 +84,13 @@ def _train(
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for objective, value, seed in product(objectives, values, seeds):
-        chosen = [*OBJECTIVES[objective], *_setting(given.key, value)]
-        named = ["EXPERIMENT.NAME", f"{objective},{given.key}:{value}", "LOG.PREFIX", given.out]
-        measured = measure(given.cfg, [*options, *chosen, *named], seed, given.device)
+        chosen, name = [*OBJECTIVES[objective], *_setting(given.key, value)], f"{objective},{given.key}:{value}"
+        named = ["EXPERIMENT.NAME", name, "LOG.PREFIX", str(out)]
+        try:
+            measured = measure(given.cfg, [*options, *chosen, *named], seed, given.device)
+        except Diverged as error:
+            print(f"left out: {name}, seed {seed}: {error}", file=sys.stderr)
+            continue
         rows.append({"objective": objective, "value": value, "seed": seed, **measured})
         (out / "sweep.json").write_text(json.dumps({"key": given.key, "options": options, "rows": rows}, indent=1))
     return rows
@@ -93,21 +101,22 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     import torch
 
     from mdistiller_icc import data
+    from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.geometry.contrast import contrast
     from mdistiller_icc.geometry.distances import ClassSums
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure, resolve_device, run
     from mdistiller_icc.studies.convergence import history
-    from mdistiller_icc.teachers import checkpoint, resolve
+    from mdistiller_icc.teachers import resolve, weights
 
     cfg = configure(path, options, seed)
     record = run(cfg, "student", options=options, device=device, resume=True)  # not for the store
-    folder = Path(cfg.LOG.PREFIX) / record["project"] / record["name"]
+    folder = RunFolder(cfg, record["name"]).path
     on = resolve_device(device)
     dataset = data.load(cfg, seed, on)
     models = register().host.models(dataset.name)
     model = resolve.build(models, cfg.DISTILLER.STUDENT, cfg, dataset.num_classes)
-    checkpoint.load_into(model, checkpoint.read_state(folder / "student_latest"), folder, cfg.DISTILLER.STUDENT)
+    weights.load(model, folder / "student_latest", cfg.DISTILLER.STUDENT)
     model.to(on).eval()
 
     def pooled(image: torch.Tensor) -> torch.Tensor:
@@ -167,7 +176,7 @@ def _fits(key: str, rows: Sequence[Row], out: Path) -> list[str]:
     for figure, label in FITTED.items():
         points: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
-            if row[figure] and (value := _number(row["value"])) is not None:
+            if row[figure] and math.isfinite(row[figure]) and (value := _number(row["value"])) is not None:
                 points.setdefault(row["objective"], []).append((value, row[figure]))
         curves = {
             objective: ([x for x, _y in own], [y for _x, y in own])

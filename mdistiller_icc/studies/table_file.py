@@ -119,6 +119,7 @@ class _Reader:
         settings = dict(self.mapping(value, place))
         vary = self.mapping(settings.pop("vary", None), f"{place}: vary")
         for key, values in vary.items():
+            self.of(str, key, f"{place}: vary", "a setting such as ICC.MARGIN")
             if not self.of(list, values, f"{place}: vary: {key}", "a list of values"):
                 raise UserError(f"{self.source}: {place}: vary: {key} is empty")
         if place.endswith("pretrained") and (settings or vary):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.tables.formats import FORMATS
-from mdistiller_icc.tables.grouping import SELECTIONS, group
+from mdistiller_icc.tables.grouping import SELECTIONS, group, only
 from mdistiller_icc.tables.layout import sections
 from mdistiller_icc.tables.report import Report
 from mdistiller_icc.tables.search import find
@@ -23,6 +23,9 @@ def render(
     metric: str = "top1",
     pictures: Sequence[str | os.PathLike[str]] = (),
     width: int | None = None,
+    methods: Sequence[str] | None = None,
+    pairs: Sequence[str] | None = None,
+    published: bool = True,
 ) -> str:
     """The tables of all runs below the folders, as text.
 
@@ -36,6 +39,9 @@ def render(
         metric: ``top1`` or ``top5``.
         pictures: PNG files for the HTML page; without any, those named ``geometry*`` below the folders.
         width: of a line of Markdown: wrap text and split tables by columns to fit.
+        methods: these alone, as records name them.
+        pairs: these alone, ``TEACHER:STUDENT``.
+        published: show published values beside ours.
 
     Raises:
         UserError: a folder is missing or holds no run, no run is finished, or a word is not one of the above.
@@ -47,12 +53,12 @@ def render(
         if not os.path.isfile(picture):
             raise UserError(f"{picture}: no such picture")
     found = find(folders)
-    cells, unplaced = group(found.records, metric, select)
+    cells, unplaced = group(only(found.records, methods, pairs), metric, select)
     left_out = sorted({*found.left_out, *unplaced}, key=lambda run: (run.folder, run.reason))
     if not cells:
         first = left_out[0]
         more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
         raise UserError(one_line(f"no finished run to tabulate; {first.folder}: {first.reason}{more}"))
     shown = [os.fspath(picture) for picture in pictures] or found.pictures
-    runs = len({record.folder for record in found.records} - {run.folder for run in left_out})
-    return FORMATS[format].write(Report(sections(cells), left_out, shown, metric, select, runs, width))
+    runs = len({record.folder for cell in cells for record in cell.records})
+    return FORMATS[format].write(Report(sections(cells, published), left_out, shown, metric, select, runs, width))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from mdistiller_icc.tables.published import Fact, lookup, pair_order
+from mdistiller_icc.tables.published import BENCHMARKS, Fact, lookup, pair_order
 from mdistiller_icc.tables.records import Column, Record
 from mdistiller_icc.tables.settings import Settings
 from mdistiller_icc.tables.statistics import Difference, Summary
@@ -76,9 +76,15 @@ class Cell:
             values[record.seed].append(value)
         return {seed: sum(many) / len(many) for seed, many in values.items()}
 
+    @property
+    def comparable(self) -> bool:
+        """Whether the runs are on the data, and under the protocol, of what is published for the data set."""
+        benchmark = BENCHMARKS.get(self.dataset)
+        return benchmark is not None and benchmark.holds(self.images, self.protocol)
+
     def published_in(self, column: Column) -> Fact | None:
-        """What is published for this cell's line in a column of a teacher and a student."""
-        if self.kind not in PLAIN or len(column) < 2:
+        """What is published on the same data and protocol for this cell's line, in a column of teacher and student."""
+        if self.kind not in PLAIN or len(column) < 2 or not self.comparable:
             return None
         teacher, student = column
         method = {"teacher used": "teacher", "student alone": "student"}.get(self.entry, self.method)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.tables.cells import Cell, columns, lines, natural
 from mdistiller_icc.tables.gains import Training, with_gains
 from mdistiller_icc.tables.records import KINDS, Column, LeftOut, Record, Teacher
@@ -53,6 +54,39 @@ def group(records: Collection[Record], metric: str, select: str) -> tuple[list[C
         return many[0].dataset, all(r.teacher is None for r in many), -len(many), describe(many[0].protocol)
 
     return [cell for many in sorted(by_protocol.values(), key=order) for cell in sorter.cells(many)], left_out
+
+
+def only(records: Collection[Record], methods: Collection[str] | None, pairs: Collection[str] | None) -> list[Record]:
+    """The runs of some methods and of some pairs alone, with the networks of these pairs trained without a teacher.
+
+    Args:
+        records: of finished runs.
+        methods: as records name them, ``DKD``; None for all.
+        pairs: ``TEACHER:STUDENT``; None for all.
+
+    Raises:
+        UserError: no run has one of these names.
+    """
+    taught = [record for record in records if record.teacher]
+    for what, wanted, known in (
+        ("--methods", methods, {record.method for record in taught}),
+        ("--pairs", pairs, {":".join(record.column) for record in taught}),
+    ):
+        for name in wanted or ():
+            if name not in known:
+                raise UserError(
+                    f"{what}: no run of '{name}'{nearest(name, known)}; there are {', '.join(sorted(known))}"
+                )
+    networks = None if pairs is None else {name for pair in pairs for name in pair.split(":")}
+    return [
+        record
+        for record in records
+        if (
+            (methods is None or record.method in methods) and (pairs is None or ":".join(record.column) in pairs)
+            if record.teacher
+            else networks is None or record.student in networks
+        )
+    ]
 
 
 @dataclass(frozen=True, slots=True)

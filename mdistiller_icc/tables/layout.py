@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from mdistiller_icc.tables.cells import Cell, by_column, columns, lines
-from mdistiller_icc.tables.published import Fact, Source, lookup, without_pair
+from mdistiller_icc.tables.published import BENCHMARKS, Fact, Source, lookup, without_pair
 from mdistiller_icc.tables.records import KINDS, Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Head, Line, Section, Sheet, Shown
 from mdistiller_icc.tables.settings import Settings, describe, varied
@@ -18,8 +18,13 @@ LEAKS = "The best test epoch lets the test set choose, which flatters every row.
 LOADED = "Teacher rows: the checkpoints that the students learnt from, as they were loaded."
 
 
-def sections(cells: list[Cell]) -> list[Section]:
-    """One section per data set and protocol, with a sheet each for students, gains and networks without a teacher."""
+def sections(cells: list[Cell], published: bool = True) -> list[Section]:
+    """One section per data set and protocol, with a sheet each for students, gains and networks without a teacher.
+
+    Args:
+        cells: in their order.
+        published: show what is published beside ours.
+    """
     made = []
     groups = [list(group) for _, group in groupby(cells, key=lambda cell: (cell.dataset, cell.images, cell.protocol))]
     for group in groups:
@@ -27,7 +32,7 @@ def sections(cells: list[Cell]) -> list[Section]:
         apart = _apart(group[0], [other[0] for other in groups if other[0].dataset == dataset])
         by_entry = {entry: [*several] for entry, several in groupby(group, key=lambda cell: cell.entry)}
         distilled, networks = by_entry.get("distilled", []), by_entry.get("network", [])
-        sheets = [_students(by_entry)] if distilled else []
+        sheets = [_students(by_entry, published)] if distilled else []
         sheets += [_gains(distilled)] if any(_differences(distilled)) else []
         sheets += [_networks(networks, alone=not distilled)] if networks else []
         hosts = sorted({record.host for cell in group for record in cell.records})
@@ -51,15 +56,14 @@ def _protocol(cell: Cell) -> str:
     return "; ".join(filter(None, (describe(cell.protocol), images)))
 
 
-def _students(by_entry: Mapping[str, list[Cell]]) -> Sheet:
+def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
     """Methods with each kind of teacher by pair, published values beside ours."""
     teachers, alone, distilled = (by_entry.get(entry, []) for entry in ("teacher used", "student alone", "distilled"))
     pairs = columns(distilled)
     first = distilled[0]
     methods = ["teacher", "student", *{cell.method for cell in distilled}]
-    with_published = {
-        p for p in pairs if any(lookup(first.dataset, p[0], p[1], method, first.metric) for method in methods)
-    }
+    known = {p for p in pairs if any(lookup(first.dataset, p[0], p[1], method, first.metric) for method in methods)}
+    with_published = known if published and first.comparable else set()
     heads = []
     for pair in pairs:
         heads += [Head(pair, "ours"), Head(pair, "published")] if pair in with_published else [Head(pair)]
@@ -88,6 +92,8 @@ def _students(by_entry: Mapping[str, list[Cell]]) -> Sheet:
     notes += _uneven(distilled, "pair")
     if with_published:
         notes += _published_notes(first, references)
+    elif known and published:
+        notes.append(f"Published values are of {BENCHMARKS[first.dataset]}, so none stands beside these.")
     if not any(_differences(distilled)):
         notes += _gainless(distilled)
     return Sheet("students", "Students", _caption(first, most, n, rows), ["Method", "Teacher"], heads, rows, notes)
@@ -200,7 +206,7 @@ def _uneven(cells: list[Cell], column: str) -> list[str]:
 
 
 def _published_notes(cell: Cell, references: dict[Source, str]) -> list[str]:
-    notes = ["Published values keep the protocol of their source; compare them with ours only where it is the same."]
+    notes = ["Published values are of the same data and protocol, as far as their sources tell."]
     notes += [f"[{mark}] {source}." for source, mark in sorted(references.items(), key=lambda item: item[1])]
     loose = []
     for fact in without_pair(cell.dataset):

@@ -6,6 +6,9 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from mdistiller_icc.tables.settings import Settings, describe
 
 TIERS = {
     "A": "authors' own code, config or figure",
@@ -60,13 +63,71 @@ def facts() -> tuple[Fact, ...]:
         )
 
 
+class Benchmark(NamedTuple):
+    """The data and the protocol that the field's numbers for a data set are of, unless their source says otherwise.
+
+    Attributes:
+        images: the numbers of classes, training and test images.
+        protocol: what a run's record must say to stand beside them; learning rates differ by the student.
+    """
+
+    images: tuple[int, int, int]
+    learning_rates: tuple[float, ...]
+    protocol: dict[str, Any]
+
+    def __str__(self) -> str:
+        classes, train, test = self.images
+        protocol = describe(tuple(self.protocol.items()))
+        return f"{protocol}; {train:,} training images, {test:,} test images, {classes:,} classes"
+
+    def holds(self, images: tuple[int | None, ...], protocol: Settings) -> bool:
+        """Whether a run was on this data and under this protocol."""
+        recorded = dict(protocol)
+        same = all(recorded.get(key) == value for key, value in self.protocol.items())
+        return same and images == self.images and recorded.get("lr") in self.learning_rates
+
+
+_STEPS = {"optimizer": "SGD", "momentum": 0.9, "schedule": "step", "lr_decay_rate": 0.1, "fraction": 1, "holdout": 0}
+BENCHMARKS = {
+    "cifar100": Benchmark(
+        (100, 50_000, 10_000),
+        (0.05, 0.01),
+        _STEPS
+        | {"epochs": 240, "batch_size": 64, "weight_decay": 0.0005}
+        | {"lr_decay_stages": (150, 180, 210), "augmentation": "crop+flip"},
+    ),
+    "tiny_imagenet": Benchmark(
+        (200, 100_000, 10_000),
+        (0.2,),
+        _STEPS
+        | {"epochs": 200, "batch_size": 256, "weight_decay": 0.0005}
+        | {"lr_decay_stages": (60, 120, 160), "augmentation": "rotation+flip"},
+    ),
+    "imagenet": Benchmark(
+        (1000, 1_281_167, 50_000),
+        (0.2, 0.1),
+        _STEPS
+        | {"epochs": 100, "batch_size": 512, "weight_decay": 0.0001}
+        | {"lr_decay_stages": (30, 60, 90), "augmentation": "resized-crop+flip"},
+    ),
+}
+"""What RepDistiller's and mdistiller's configurations train under [A]."""
+
+
 @cache
 def _by_cell() -> dict[tuple[str, ...], Fact]:
-    return {(f.dataset, f.teacher, f.student, f.method, f.metric): f for f in facts() if f.teacher and f.student}
+    named = [fact for fact in facts() if fact.teacher and fact.student]
+    usual = [fact for fact in named if fact.source.protocol in ("", f"{_epochs(fact.dataset)} epochs")]
+    return {(f.dataset, f.teacher, f.student, f.method, f.metric): f for f in usual}
+
+
+def _epochs(dataset: str) -> int:
+    epochs: int = BENCHMARKS[dataset].protocol["epochs"]
+    return epochs
 
 
 def lookup(dataset: str, teacher: str, student: str, method: str, metric: str) -> Fact | None:
-    """The published value of one cell, or None where none is known.
+    """The value of one cell that is published for the data set's `BENCHMARKS`, or None where none is known.
 
     >>> lookup("cifar100", "resnet56", "resnet20", "KD", "top1").value
     70.66

@@ -8,13 +8,16 @@ import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from mdistiller_icc import run_lock
 from mdistiller_icc.errors import nearest
 from mdistiller_icc.tables.settings import Settings, freeze
 
 SCHEMA = 1
 KINDS = {"pretrained": "pretrained", "vanilla": "plain", "file": "other file", "icc": "ICC"}
 """The kinds of teachers: as records name them, and as tables do."""
-STATUSES = ("finished", "running", "interrupted", "failed")
+STATUSES = ("finished", "running", "interrupted", "failed", "diverged")
+LONGEST_NUMBER = 20
+"""Digits of a whole number, with its sign: no more are in 64 bits."""
 DOT = ("dot", "crd_dot")
 """Trainers that are a method of their own (DOT); every other is what its method needs."""
 AS_PUBLISHED = {"KDPP": "KD++", "WKD": "WKD-L"}
@@ -94,9 +97,10 @@ def read(folder: str) -> Record:
     """
     try:
         with open(os.path.join(folder, "record.json"), "rb") as file:
-            held = json.loads(file.read())
+            held = json.loads(file.read(), parse_int=_whole)
     except FileNotFoundError:
-        raise Unusable("half-written: no record.json") from None
+        begun = "running, in its first moments" if run_lock.held(folder) else "half-written"
+        raise Unusable(f"{begun}: no record.json") from None
     except OSError as error:
         raise Unusable(f"record.json cannot be read: {error.strerror}") from None
     except json.JSONDecodeError as error:
@@ -110,8 +114,14 @@ def read(folder: str) -> Record:
     if held["schema"] != SCHEMA:
         raise Unusable(f"record.json has schema {held['schema']!r}, this version reads {SCHEMA}")
     if held["status"] != "finished":
-        raise Unusable(_unfinished(held))
+        raise Unusable(_unfinished(folder, held))
     return _record(folder, held)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise Unusable(f"record.json holds a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _record(folder: str, held: dict[str, Any]) -> Record:
@@ -198,11 +208,13 @@ def _get(held: dict[str, Any], place: str, kind: type[Kind]) -> Kind:
     return value
 
 
-def _unfinished(held: dict[str, Any]) -> str:
+def _unfinished(folder: str, held: dict[str, Any]) -> str:
     status, epoch, protocol = held["status"], held.get("epoch"), held.get("protocol")
-    if status not in STATUSES:
+    if status == "running":
+        status = "still running" if run_lock.held(folder) else "interrupted"
+    elif status not in STATUSES:
         return f"record.json: 'status' is {status!r}, none of {', '.join(STATUSES)}"
     of = f" of {protocol['epochs']}" if isinstance(protocol, dict) and "epochs" in protocol else ""
     at = f" at epoch {epoch}{of}" if epoch is not None else ""
     error = f": {held['error']}" if held.get("error") else ""
-    return f"{'still running' if status == 'running' else status}{at}{error}"
+    return f"{status}{at}{error}"

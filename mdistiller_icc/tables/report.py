@@ -82,12 +82,22 @@ class Sheet:
         return [f"{' and '.join(names)} distilled student of each column."] if "best" in ranks else []
 
     def parts(self, widths: Sequence[int], room: int | None) -> list[list[int]]:
-        """The columns of each table where one would be too wide; ours and published stay together.
+        """The columns of each table where one would be too wide, parted evenly; ours and published stay together.
 
         Args:
             widths: how much room each column takes.
             room: how much there is; None for any amount.
         """
+        parts = self._filled(widths, room)
+        for less in range((room or 1) - 1, 0, -1):
+            even = self._filled(widths, less)
+            if len(even) > len(parts):
+                break
+            parts = even
+        return parts
+
+    def _filled(self, widths: Sequence[int], room: int | None) -> list[list[int]]:
+        """The columns of each table where every table takes as many as it can."""
         parts: list[list[int]] = [[]]
         for column in dict.fromkeys(head.column for head in self.heads):
             more = [i for i, head in enumerate(self.heads) if head.column == column]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.tables.records import LeftOut, Record, Unusable, read
@@ -54,7 +55,7 @@ def find(folders: Iterable[str | os.PathLike[str]]) -> Found:
 
 
 def _walk(folder: str, left_out: list[LeftOut]) -> Iterator[tuple[str, str, set[str]]]:
-    """Every folder from this one down, once: its path, its real path and the names in it; hidden ones are skipped."""
+    """Every folder from this one down, once: its path, its real path and the names in it; see `_is_shown`."""
 
     def unreadable(error: OSError) -> None:
         left_out.append(LeftOut(str(error.filename), f"cannot be read: {error.strerror}"))
@@ -65,9 +66,23 @@ def _walk(folder: str, left_out: list[LeftOut]) -> Iterator[tuple[str, str, set[
         if real not in seen:
             seen.add(real)
             yield path, real, {*below, *files}
-            below[:] = sorted(name for name in below if name[0] != "." and name != "train.events")
+            below[:] = sorted(name for name in below if name != "train.events" and _is_shown(os.path.join(path, name)))
         else:
             below.clear()
+
+
+def _is_shown(folder: str) -> bool:
+    """Whether to look into a folder: a hidden one only if it is a run of such a name, or a project of runs.
+
+    One that ends in ``.before`` is a run that is being overwritten.
+    """
+    name = os.path.basename(folder)
+    if name[0] != ".":
+        return True
+    runs = Path(folder)
+    return not name.endswith(".before") and any(
+        next(runs.glob(pattern), None) for pattern in ("record.json", "*/record.json")
+    )
 
 
 def _is_picture(path: str, name: str) -> bool:

@@ -39,6 +39,21 @@ def signed(value: float) -> str:
     return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
+def harmless(text: str) -> str:
+    """Text for a cell of a CSV file, which a spreadsheet must not take for a formula; numbers stay numbers.
+
+    >>> harmless("=1+1"), harmless("-0.5"), harmless("resnet8")
+    ("'=1+1", '-0.5', 'resnet8')
+    """
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def one_line(text: str) -> str:
     """The text with line breaks and control characters as single spaces."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

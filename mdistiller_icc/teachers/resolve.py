@@ -6,12 +6,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from torch import nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.models import upstream
+from mdistiller_icc.classifier import fit_classifier
+from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError, nearest
-from mdistiller_icc.teachers import checkpoint, store
+from mdistiller_icc.paths import expand
+from mdistiller_icc.teachers import checkpoint, pretrained, store, weights
+from mdistiller_icc.teachers.trained import Trained, by_protocol, by_run
+
+TOLD = {
+    "architecture": str, "kind": str, "classes": list, "run": str, "dataset": str, "seed": int, "protocol": dict,
+    "method_config": dict,
+}  # fmt: skip
+"""What our own checkpoints tell of themselves, under ``meta``, and its types."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +40,17 @@ class Teacher:
     digest: str
     dataset: str
     """The data set it was trained on, as far as its checkpoint says."""
+    trained: Trained | None = None
+    """For how long it was trained, as far as its checkpoint says."""
 
     def __str__(self) -> str:
         return f"{self.architecture}, {self.kind}" + (f", seed {self.seed}" if self.seed is not None else "")
 
     def record(self) -> dict[str, Any]:
         """The same as plain values, for ``record.json``."""
-        return asdict(self)
+        told = asdict(self)
+        del told["trained"]
+        return told
 
 
 def architecture(models: dict[str, Any], name: str, key: str, dataset: str) -> str:
@@ -56,14 +71,27 @@ def loads_itself(entry: Any) -> bool:
 
 
 def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
-    """The untrained network called ``name`` in a host's model dictionary.
+    """The untrained network called ``name`` in a host's model dictionary, for data of ``num_classes`` classes.
 
     Args:
         cfg: reads ``COMPAT.UPSTREAM``.
     """
-    if loads_itself(models[name]):
-        return upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
+    if loads_itself(models[name]):  # and is always for ImageNet's thousand
+        model = upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
+        fit_classifier(model, num_classes)
+        return model
     return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
+
+
+def _check_classes(file: Path | None, arch: str, dataset: str, num_classes: int) -> None:
+    """Refuse weights that a factory brings along for data of another number of classes, before they are downloaded."""
+    known = data_set(dataset).num_classes
+    if file is None and num_classes != known:
+        trained = store.command(dataset, store.TeacherName(arch, "vanilla"))
+        raise UserError(
+            f"DISTILLER.TEACHER {arch}: the weights it comes with are for {known:,} classes, and this {dataset} has "
+            f"{num_classes:,}; take {arch}_vanilla ({trained}), or a file with DISTILLER.TEACHER_CKPT"
+        )
 
 
 def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tuple[nn.Module, Teacher]:
@@ -80,22 +108,35 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     """
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
     arch, kind, file = find(models, cfg)
+    _check_classes(file, arch, dataset, len(classes))
     if file is None:
-        return models[arch](pretrained=True), Teacher(arch, "pretrained", None, "torchvision", "", dataset)
+        model = pretrained.build(models[arch], arch, pretrained=True)
+        return model, Teacher(arch, "pretrained", None, "torchvision", "", dataset)
     model = build(models, arch, cfg, len(classes))
     content = checkpoint.read(file)
-    meta = _meta(content)
+    meta = told_by(content)
     if meta.get("classes") and tuple(meta["classes"]) != classes:
         raise UserError(f"{file}: was trained on other classes, or on the same in another order, than this {dataset}")
-    checkpoint.load_into(model, checkpoint.state_of(content, file), file, arch)
+    weights.load_into(model, content, file, arch)
     kind, seed = (meta.get("kind", kind), meta.get("seed")) if meta else (kind, node.TEACHER_SEED)
-    return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), meta.get("dataset", dataset))
+    told = meta.get("dataset", dataset)
+    return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), told, training(content, cfg, file))
 
 
-def _meta(content: Any) -> dict[str, Any]:
-    """What a checkpoint says of itself; somebody else's may say anything under that name."""
+def training(content: Any, cfg: CfgNode, file: str | Path) -> Trained | None:
+    """For how long the teacher in a checkpoint was trained; printed where this run is of another length."""
+    trained, own = by_protocol(told_by(content).get("protocol", {})), by_run(cfg)
+    if trained is not None and trained != own:
+        print(f"{file}: this teacher was trained for {trained}; this run is for {own}")
+    return trained
+
+
+def told_by(content: Any) -> dict[str, Any]:
+    """What a checkpoint tells of itself under ``meta``, as far as it is what we write there (`TOLD`)."""
     meta = content.get("meta") if isinstance(content, dict) else None
-    return meta if isinstance(meta, dict) else {}
+    if not isinstance(meta, dict):
+        return {}
+    return {key: meta[key] for key, kind in TOLD.items() if type(meta.get(key)) is kind}
 
 
 def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, str, Path | None]:
@@ -108,7 +149,7 @@ def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, str, Path | None]:
     arch = architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset)
     stored = store.parse(node.TEACHER)
     if node.TEACHER_CKPT:
-        return arch, "file", Path(node.TEACHER_CKPT)
+        return arch, "file", expand(node.TEACHER_CKPT, "DISTILLER.TEACHER_CKPT")
     if stored:
         return arch, stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
     if loads_itself(models[arch]):
@@ -168,17 +209,32 @@ def run_of(record: dict[str, Any]) -> str:
     return f"{record['project']}/{record['name']}"
 
 
-def check_place(file: Path, run: str) -> None:
+def check_place(file: Path, run: str, cfg: CfgNode) -> str | None:
     """Refuse to train a teacher whose place in the store is taken by another run's.
+
+    One that was trained for less, by the same recipe, gives way; the line that says so is returned.
+
+    Args:
+        file: the place.
+        run: ``PROJECT/NAME``.
+        cfg: of the run.
 
     Raises:
         UserError: it is taken.
     """
-    if file.is_file():
-        content = checkpoint.read(file)
-        other = _meta(content).get("run")
-        if other != run:
-            raise UserError(
-                f"{file}: holds the teacher of {other or 'somebody else'}; --overwrite replaces it, --seed N or "
-                "MDISTILLER_ICC_TEACHERS gives this one another place"
-            )
+    if not file.is_file():
+        return None
+    there = told_by(checkpoint.read(file))
+    other = there.get("run")
+    if other == run:
+        return None
+    trained, node = by_protocol(there.get("protocol", {})), cfg.get(cfg.DISTILLER.TYPE)
+    recipe = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
+    before = there.get("method_config", {})
+    same = all(before[key] == recipe[key] for key in before.keys() & recipe.keys())
+    if other and same and trained is not None and trained.shorter_than(by_run(cfg)):
+        return f"{file}: the teacher of {other}, {trained}, gives way to this run's, {by_run(cfg)}"
+    raise UserError(
+        f"{file}: holds the teacher of {other or 'somebody else'}{f', {trained}' if trained else ''}; --overwrite "
+        "replaces it, --seed N or MDISTILLER_ICC_TEACHERS gives this one another place"
+    )

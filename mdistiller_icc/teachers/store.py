@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdistiller_icc.config import read_yaml
+from mdistiller_icc.paths import expand
 
 KINDS = {"ICC": "icc", "NONE": "vanilla"}
 """The recipes that make teachers (``DISTILLER.TYPE``) and the kind of teacher each makes."""
@@ -34,7 +35,7 @@ def parse(name: str) -> TeacherName | None:
 
 def root() -> Path:
     """The store's folder: ``$MDISTILLER_ICC_TEACHERS``, or ``teachers`` in the working folder."""
-    return Path(os.environ.get("MDISTILLER_ICC_TEACHERS") or "teachers")
+    return expand(os.environ.get("MDISTILLER_ICC_TEACHERS") or "teachers", "MDISTILLER_ICC_TEACHERS")
 
 
 def path(dataset: str, teacher: TeacherName, seed: int | None = None) -> Path:

@@ -189,3 +189,15 @@ def test_a_setting_out_of_range_is_refused_in_one_line(configure, options, words
     with pytest.raises(UserError, match=words) as error:
         load(configure(options), 0, CPU)
     assert "\n" not in str(error.value)
+
+
+def test_an_accelerators_groups_of_batches_are_the_batches_of_a_cpu(configure, monkeypatch):
+    monkeypatch.setattr("mdistiller_icc.data.resident.GROUP", 150)
+    cfg = configure({"DATASET.LOADER": "resident", "SOLVER.BATCH_SIZE": 47, "DATASET.FRACTION": 0.3})
+    one, two = load(cfg, 0, CPU), load(cfg, 0, CPU)
+    for loader in (two.train, two.test):
+        pixels = loader._pixels
+        pixels._images, pixels._on_cpu = torch.from_numpy(pixels._images[pixels._rows]), False
+    for plain, grouped in ((one.train, two.train), (one.test, two.test)):
+        for batch, same in zip(plain, grouped, strict=True):
+            assert all(torch.equal(part, other) for part, other in zip(batch, same, strict=True))

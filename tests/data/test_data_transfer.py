@@ -89,8 +89,8 @@ def test_what_cannot_be_is_told(configure, options, told):
 
 
 def test_images_of_many_sizes_cannot_be_borrowed(configure, paint, tmp_path):
-    for split in ("train", "val"):
-        paint(tmp_path / "imagenet" / split / "n0" / "0.png", 1, size=(40, 50))
+    for place in ("train/n0", "train/n1", "val/n0", "val/n1"):
+        paint(tmp_path / "imagenet" / place / "0.png", 1, size=(40, 50))
     with pytest.raises(UserError, match="differ in size"):
         load(configure({"DATASET.IMAGES": "imagenet", "DATASET.ROOT": str(tmp_path)}), 0, CPU)
 

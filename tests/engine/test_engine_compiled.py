@@ -13,8 +13,9 @@ from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
 
 from mdistiller_icc import data
+from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.progress import Silent
-from mdistiller_icc.engine.trainer import BATCH, Trainer, seed_everything
+from mdistiller_icc.engine.trainer import BATCH, Trainer
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure

@@ -265,7 +265,9 @@ def test_a_full_disk_and_a_reader_that_has_gone(command, tmp_path):
     line = f"{sys.executable} {tool} {' '.join(RUN)}"
     full = subprocess.run(["sh", "-c", f"ulimit -f 100; {line}"], cwd=tmp_path, capture_output=True, text=True)
     assert full.returncode == 2 and full.stderr.count("error: ") == 1 and "File too large" in full.stderr, full.stderr
-    assert "Traceback" not in full.stderr
+    assert "Traceback" not in full.stderr and "output/distill/" in full.stderr.splitlines()[-1], "names the file"
+    again = subprocess.run(line.split(), cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, "the run whose first checkpoint failed begins again: " + again.stderr
     gone = subprocess.run(["sh", "-c", f"{line} --overwrite | true"], cwd=tmp_path, capture_output=True, text=True)
     assert "Traceback" not in gone.stderr
 

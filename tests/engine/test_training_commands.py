@@ -96,16 +96,17 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_last_bit(command, tmp_pa
     assert curves[0] == curves[1]
 
 
-def test_ctrl_c_leaves_an_interrupted_run(command, tmp_path):
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_leave_an_interrupted_run(tmp_path, number, status):
     line = [sys.executable, str(ROOT / "tools/train_teacher.py"), "SOLVER.EPOCHS", "500", *SMALL, *TEACHER]
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (folder(tmp_path) / "latest").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate()
-    assert process.returncode == 130 and "Traceback" not in stderr
+    assert process.returncode == status and "Traceback" not in stderr
     assert json.loads((folder(tmp_path) / "record.json").read_text())["status"] == "interrupted"
 
 
@@ -179,10 +180,10 @@ def test_students_are_no_teachers(command):
     assert done.returncode == 2 and "DISTILLER.TYPE KD trains students (tools/train.py)" in done.stderr
 
 
-def test_a_damaged_run_is_not_resumed(command, tmp_path):
+def test_a_run_without_a_whole_checkpoint_is_not_resumed(command, tmp_path):
     assert teach(command, "SOLVER.EPOCHS", "1").returncode == 0
-    latest = folder(tmp_path) / "latest"
-    latest.write_bytes(latest.read_bytes()[:1000])
+    for latest in (folder(tmp_path) / "latest", folder(tmp_path) / "best"):
+        latest.write_bytes(latest.read_bytes()[:1000])
     done = teach(command, "--resume", "SOLVER.EPOCHS", "1")
     assert done.returncode == 2 and "latest: damaged" in done.stderr and done.stderr.count("error") == 1
 

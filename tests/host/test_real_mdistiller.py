@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -78,6 +79,28 @@ def test_its_script_trains_an_icc_teacher_that_a_student_then_has(python, sandbo
     taught = ["DISTILLER.TEACHER", "resnet8", "DISTILLER.TEACHER_CKPT", "output/real/icc/latest"]
     done = theirs(python, sandbox, place, "--cfg", write(place, "taught", "DKD"), *taught)
     assert done.returncode == 0, done.stderr
+
+
+def test_its_script_distils_from_other_peoples_files(python, sandbox, place):
+    """One of before torch 0.4.1, in its format, with a command line beside the weights; and one with a bit flipped."""
+    file = place / "teachers/cifar100/resnet8_icc.pth"
+    state = torch.load(file, weights_only=True)["model"]
+    old = {f"module.{key}": value for key, value in state.items() if "num_batches_tracked" not in key}
+    content = {"net": old, "acc": 71.2, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, place / "old.t7", _use_new_zipfile_serialization=False)
+    options = ["--cfg", write(place, "old", "DKD"), "DISTILLER.TEACHER", "resnet8", "DISTILLER.TEACHER_CKPT"]
+    done = theirs(python, sandbox, place, *options, "old.t7")
+    assert done.returncode == 0, done.stderr
+    said = (
+        "weights from 'net'; names without 'module'; num_batches_tracked was missing and is 0; not read: 'acc', 'args'"
+    )
+    assert f"old.t7: {said}\n" in done.stdout
+
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (place / "damaged.pth").write_bytes(damaged)
+    done = theirs(python, sandbox, place, *options, "damaged.pth")
+    assert done.returncode == 2 and done.stderr.startswith("error: damaged.pth: damaged: '"), done.stderr
 
 
 def test_its_script_resumes_after_a_learning_rate_drop(python, sandbox, place):

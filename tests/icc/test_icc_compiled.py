@@ -8,8 +8,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from mdistiller_icc import data
 from mdistiller_icc.builtin.models import cifar_model_dict
+from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.progress import Silent
-from mdistiller_icc.engine.trainer import BATCH, Trainer, seed_everything
+from mdistiller_icc.engine.trainer import BATCH, Trainer
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from mdistiller_icc import data
 from mdistiller_icc.builtin.models import cifar_model_dict
-from mdistiller_icc.engine.trainer import seed_everything
+from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.icc.settings import SETTINGS

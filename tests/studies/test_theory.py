@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mdistiller_icc import data
-from mdistiller_icc.engine.trainer import seed_everything
+from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -68,6 +69,32 @@ def test_mistakes_are_one_line_with_status_2(output, collect, tmp_path):
     assert (tmp_path / "kept.md").read_text() == "kept"
 
 
+def test_a_record_is_never_overwritten(output, collect, tmp_path):
+    folder = output.run()
+    before = (folder / "record.json").read_bytes(), (folder / "metrics.jsonl").read_bytes()
+    (tmp_path / "link.json").symlink_to(folder / "record.json")
+    for out in (folder / "record.json", folder / "metrics.jsonl", "link.json", tmp_path / "record.json"):
+        assert "would take the place of a run's file" in told(collect("output", "--out", out))
+    assert before == ((folder / "record.json").read_bytes(), (folder / "metrics.jsonl").read_bytes())
+    assert not (tmp_path / "record.json").exists()
+    assert collect("output", "--out", folder / "table.md").returncode == 0
+
+
+def test_text_that_is_no_text_and_cells_that_are_formulas(output, collect, tmp_path):
+    output.run(pair=("=cmd()", "resnet20"), method="@SUM(1)", settings={"A": -0.5})
+    output.run(teacher={"architecture": "\ud800x"})
+    for form in FORMATS:
+        done = collect("output", "--out", f"table.{form}", "--format", form)
+        assert done.returncode == 0, done.stderr
+        (tmp_path / f"table.{form}").read_text(encoding="utf-8")
+        assert collect("output", "--format", form).returncode == 0
+    with open(tmp_path / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"'=cmd()", "'@SUM(1)"} <= {cell for row in rows for cell in row.values()}
+    assert all(cell[:1] not in ("=", "+", "@") for row in rows for cell in row.values())
+    assert {float(row["mean"]) for row in rows if row["mean"]}
+
+
 def test_a_reader_that_stops_early_is_no_error(output):
     for epochs in range(1, 60):
         output.run(protocol={"epochs": epochs})
@@ -103,7 +130,7 @@ def test_a_format_is_one_file(output, tmp_path):
     shipped = Path(tables.__file__).parents[1]
     copy = tmp_path / "copy" / "mdistiller_icc"
     copy.mkdir(parents=True)
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "run_lock.py", "whole_file.py"):
         shutil.copy(shipped / name, copy)
     shutil.copytree(shipped / "tables", copy / "tables")
     (copy / "tables" / "formats" / "count.py").write_text(

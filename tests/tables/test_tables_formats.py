@@ -67,6 +67,16 @@ def test_markdown_says_everything_a_reader_needs(study):
     assert "\x1b" not in said
 
 
+def test_some_methods_and_pairs_alone(study):
+    said = render([study.root], methods=["DKD"], pairs=["vgg13:vgg8"], published=False)
+    assert "| DKD     | ICC     | **73.46 ± 0.08** (2) |" in said
+    assert "KD  " not in said.replace("DKD", "") and "resnet20" not in said and "published" not in said
+    with pytest.raises(UserError, match="--methods: no run of 'DK' .did you mean 'DKD'"):
+        render([study.root], methods=["DK"])
+    with pytest.raises(UserError, match="--pairs: no run of 'resnet56:resnet8' .did you mean 'resnet56:resnet20'"):
+        render([study.root], pairs=["resnet56:resnet8"])
+
+
 @pytest.mark.parametrize("ending", ["md", "csv"])
 def test_runs_of_version_0_1_0_make_the_tables_that_it_made(monkeypatch, ending):
     monkeypatch.chdir(Path(__file__).parent / "data")
@@ -250,6 +260,17 @@ def test_latex_escapes_what_it_cannot_set():
     assert latex.escape("wrn_40_2 → 5 % ± 中") == r"wrn\_40\_2 $\rightarrow$ 5 \% $\pm$ {[}U+4E2D{]}"
 
 
+def test_latex_parts_wide_tables_evenly_and_shrinks_nothing(output):
+    for student in ("resnet8", "resnet20", "resnet32", "resnet8x4", "vgg8", "wrn_16_2", "wrn_40_1", "ShuffleV1"):
+        for seed in range(2):
+            output.run(pair=("resnet110", student), seed=seed)
+    tables = render([output.root], "latex")
+    columns = [len(letters) for letters in re.findall(r"begin\{tabular\}\{ll(r+)\}", tables)]
+    assert len(columns) > 1 and max(columns) - min(columns) <= 2  # a pair is one column, or two with a published one
+    assert re.findall(r"\\label\{(.+?)\}", tables) == [f"tab:cifar100:students:{i + 1}" for i in range(len(columns))]
+    assert "resizebox" not in tables and tables.count(r"\footnotesize\setlength") == len(columns)
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 def test_latex_compiles_alone_and_inside_a_paper(study, tmp_path):
     study.run(method=NASTY, pair=(NASTY, NASTY), protocol={"augmentation": NASTY})
@@ -276,7 +297,7 @@ def test_latex_compiles_alone_and_inside_a_paper(study, tmp_path):
 class Page(HTMLParser):
     """Checks that what must be closed is closed, and gathers what refers to elsewhere."""
 
-    OPEN = {"th", "td", "tr", "li", "thead", "tbody", "meta", "img", "rect", "line", "circle"}
+    OPEN = {"th", "td", "tr", "li", "thead", "tbody", "meta", "img", "rect", "line", "circle", "input", "option"}
 
     def __init__(self):
         super().__init__()
@@ -298,6 +319,14 @@ def page(html: str) -> Page:
     parsed.feed(html)
     assert parsed.stack == []
     return parsed
+
+
+def test_html_lets_a_reader_choose_methods_and_pairs(study):
+    html = render([study.root], "html")
+    assert re.findall(r'data-filter="(\w+)"', html) == ["methods", "pairs"]
+    assert '<option value="DKD">' in html and '<option value="vgg13 → vgg8">' in html
+    students = re.findall(r'<th[^>]*data-pair="([^"]+)"', html)
+    assert students.count("vgg13 → vgg8") == 4  # over ours and published, on each of them, and over the gains
 
 
 def test_html_is_one_page_that_needs_nothing_else(study):

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +56,13 @@ def test_steps_count_under_a_step_schedule_only(output):
 
 
 REFUSED = {
-    "running": (dict(status="running", epoch=37), "still running at epoch 37 of 240"),
+    "killed": (dict(status="running", epoch=37), "interrupted at epoch 37 of 240"),
+    "diverged": (
+        dict(status="diverged", epoch=3, error="loss_ce is nan"),
+        "diverged at epoch 3 of 240: loss_ce is nan",
+    ),
+    "long_number": (dict(seed=10**400), "holds a number of 401 digits"),
+    "longer_number": (dict(epoch="BIG"), "holds a number of 5000 digits"),
     "interrupted": (dict(status="interrupted", epoch=3), "interrupted at epoch 3 of 240"),
     "failed": (dict(status="failed", epoch=3, error="RuntimeError: no"), "failed at epoch 3 of 240: RuntimeError: no"),
     "odd_status": (dict(status="done"), "'status' is 'done'"),
@@ -78,7 +85,8 @@ def test_why_a_record_is_left_out(output, name):
     output.run(name="good")
     folder = output.run(name=name)
     record = json.loads((folder / "record.json").read_text())
-    (folder / "record.json").write_text(json.dumps(record | changes))
+    text = json.dumps(record | changes).replace('"BIG"', "9" * 5000)  # more than Python itself reads
+    (folder / "record.json").write_text(text)
     found = find([output.root])
     assert [run.folder for run in found.records] == [str(output.root / "study" / "good")]
     assert reason in reasons(output)[name]
@@ -109,6 +117,28 @@ def test_damaged_and_foreign_files(output, content, reason):
     folder = output.run(name="bad")
     (folder / "record.json").write_bytes(content)
     assert reason in reasons(output)["bad"]
+
+
+def test_a_run_goes_on_as_long_as_a_process_holds_its_lock(output):
+    output.run()
+    folder = output.run(name="begun", status="running", epoch=37)
+    with FileLock(folder.with_name(".begun.lock")):
+        assert reasons(output) == {"begun": "still running at epoch 37 of 240"}
+        (folder / "record.json").unlink()
+        assert reasons(output) == {"begun": "running, in its first moments: no record.json"}
+        moved = folder.rename(folder.with_name("moved"))  # to another machine, without the lock
+        assert reasons(output) == {"moved": "half-written: no record.json"}
+        moved.rename(folder)
+    assert reasons(output) == {"begun": "half-written: no record.json"}
+
+
+def test_hidden_names_of_runs_and_projects_are_found(output):
+    output.run(name=".run")
+    output.run(name=".run.before")  # waits while it is overwritten
+    output.run(name="../.project/run")
+    (output.root / ".venv").mkdir()
+    found = sorted(os.path.relpath(record.folder, output.root) for record in find([output.root]).records)
+    assert found == [".project/run", "study/.run"]
 
 
 def test_a_run_without_record_is_half_written_and_other_folders_are_not(output):

@@ -9,7 +9,7 @@ from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
-from mdistiller_icc.teachers import checkpoint, resolve, store
+from mdistiller_icc.teachers import checkpoint, resolve, store, weights
 
 CLASSES = tuple("0123456789")
 
@@ -25,7 +25,7 @@ def test_every_layout_is_read(tmp_path, network, wrapper, prefix):
     state = {prefix + key: value for key, value in network.state_dict().items()}
     torch.save({wrapper: state, "epoch": 240} if wrapper else state, tmp_path / "file")
     other = cifar_model_dict["resnet8"][0](num_classes=10)
-    checkpoint.load_into(other, checkpoint.read_state(tmp_path / "file"), tmp_path / "file", "resnet8")
+    weights.load(other, tmp_path / "file", "resnet8")
     assert all(
         torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
     )
@@ -42,7 +42,7 @@ def test_foreign_checkpoints_change_nothing(network, classes, architecture, mess
     other = cifar_model_dict[architecture][0](num_classes=classes)
     before = {key: value.clone() for key, value in other.state_dict().items()}
     with pytest.raises(UserError, match=f"file: not a checkpoint of {architecture}.*{message}"):
-        checkpoint.load_into(other, network.state_dict(), "file", architecture)
+        weights.load_into(other, network.state_dict(), "file", architecture)
     assert all(torch.equal(before[key], value) for key, value in other.state_dict().items())
 
 
@@ -50,7 +50,7 @@ def test_foreign_checkpoints_change_nothing(network, classes, architecture, mess
 def test_no_checkpoint_at_all(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UserError, match="file: "):
-        checkpoint.read_state(tmp_path / "file")
+        checkpoint.read(tmp_path / "file")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
@@ -59,7 +59,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
             return (print, ("gotcha",))
 
     torch.save({"model": Harmful()}, tmp_path / "file")
-    with pytest.raises(UserError, match="not a checkpoint of plain tensors"):
+    with pytest.raises(UserError, match="file: holds a print, which could run code"):
         checkpoint.read(tmp_path / "file")
 
 
@@ -81,9 +81,11 @@ def load(*options):
     return resolve.load(register(verbose=False).host.cifar_model_dict, configure(None, [*base, *options]), CLASSES)
 
 
-def publish(network, seed, kind="icc", classes=CLASSES):
-    record = {"dataset": "digits", "seed": seed or 0, "top1": {}, "protocol": {}, "method_config": {}, "versions": {},
-              "project": "p", "name": "n", "student": {"architecture": "resnet8"}}  # fmt: skip
+def publish(network, seed, kind="icc", classes=CLASSES, epochs=None, fraction=1.0, **method_config):
+    protocol = {} if epochs is None else {"epochs": epochs, "fraction": fraction}
+    record = {"dataset": "digits", "seed": seed or 0, "top1": {}, "protocol": protocol, "versions": {},
+              "method_config": method_config, "project": "p", "name": "n",
+              "student": {"architecture": "resnet8"}}  # fmt: skip
     return resolve.publish(network, classes, kind, seed, record)
 
 
@@ -110,6 +112,71 @@ def test_any_file_outright(tmp_path, network):
     torch.save(network.state_dict(), tmp_path / "mine")
     _, whose = load("DISTILLER.TEACHER", "resnet8", "DISTILLER.TEACHER_CKPT", str(tmp_path / "mine"))
     assert whose.kind == "file" and whose.digest == checkpoint.digest(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        ["a", "list"], {0: 1, 7: {}}, "text", 5, None,
+        {"classes": 5, "kind": 3, "seed": "x", "dataset": [], "protocol": 7},
+        {"protocol": {"epochs": "many", "fraction": None}, "run": {}},
+    ],
+)  # fmt: skip
+def test_what_others_call_meta_is_left_alone(tmp_path, network, meta):
+    torch.save({"model": network.state_dict(), "meta": meta}, tmp_path / "file")
+    _, whose = load("DISTILLER.TEACHER", "resnet8", "DISTILLER.TEACHER_CKPT", str(tmp_path / "file"))
+    assert (whose.kind, whose.seed, whose.dataset, whose.trained) == ("file", None, "digits", None)
+
+
+def test_home_folders(tmp_path, monkeypatch, network):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(network.state_dict(), tmp_path / "mine")
+    _, whose = load("DISTILLER.TEACHER", "resnet8", "DISTILLER.TEACHER_CKPT", "~/mine")
+    assert whose.path == str(tmp_path / "mine")
+    with pytest.raises(UserError, match="DISTILLER.TEACHER_CKPT ~no-such-user/x: no home folder is known"):
+        load("DISTILLER.TEACHER", "resnet8", "DISTILLER.TEACHER_CKPT", "~no-such-user/x")
+    monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", "~/store")
+    assert store.root() == tmp_path / "store"
+    monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", "~no-such-user")
+    with pytest.raises(UserError, match="MDISTILLER_ICC_TEACHERS ~no-such-user: no home folder is known"):
+        store.root()
+
+
+def test_a_teacher_of_another_length_says_so(tmp_path, monkeypatch, network, capsys):
+    monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", str(tmp_path))
+    file = publish(network, None, epochs=2, fraction=0.05)
+    options = ["DISTILLER.TEACHER", "resnet8_icc", "SOLVER.EPOCHS", "2", "DATASET.FRACTION"]
+    load(*options, "0.05")
+    assert capsys.readouterr().out == ""
+    load(*options, "1.0")
+    said = (
+        f"{file}: this teacher was trained for 2 epochs on 5 % of the images; this run is for 2 epochs on all images\n"
+    )
+    assert capsys.readouterr().out == said
+
+
+def test_a_short_teacher_gives_way_to_a_longer_one_of_its_recipe(tmp_path, monkeypatch, network):
+    monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", str(tmp_path))
+    file = publish(network, None, epochs=2, fraction=0.05, MARGIN=0.3, GONE=1)
+
+    def check(*options, run="p/other"):
+        icc = ["DATASET.TYPE", "digits", "DISTILLER.TYPE", "ICC", "SOLVER.EPOCHS", "30", "ICC.MARGIN", "0.3"]
+        return resolve.check_place(file, run, configure(None, [*icc, *options]))
+
+    assert check(run="p/n") is None, "it is this run's own"
+    said = "the teacher of p/n, 2 epochs on 5 % of the images, gives way to this run's, 30 epochs on all images"
+    assert check() == f"{file}: {said}"
+    for options in (
+        ["SOLVER.EPOCHS", "1"],  # shorter
+        ["SOLVER.EPOCHS", "2", "DATASET.FRACTION", "0.05"],  # as long
+        ["DATASET.FRACTION", "0.04"],  # longer on fewer images
+        ["ICC.MARGIN", "0.5"],  # another recipe
+    ):
+        with pytest.raises(UserError, match="holds the teacher of p/n, 2 epochs on 5 % of the images; --overwrite"):
+            check(*options)
+    torch.save({"model": network.state_dict()}, file)
+    with pytest.raises(UserError, match="holds the teacher of somebody else; --overwrite"):
+        check()
 
 
 def test_the_command_names_the_configuration_made_for_the_teacher(monkeypatch):

@@ -91,6 +91,17 @@ class ReviewKD(Distiller):
             "loss_kd": self.kd_weight * warmup(epoch, self.warmup_epochs) * hcl_loss(fused, goals),
         }
 
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        """A batch norm over the pooled feature has one value a channel and image.
+
+        Raises:
+            UserError: batches of one image.
+        """
+        super().check(cfg)
+        if cfg.SOLVER.BATCH_SIZE < 2:
+            raise UserError("SOLVER.BATCH_SIZE must be at least 2 for REVIEWKD, which normalises over a batch")
+
     def _student_levels(self, features: Features) -> list[Tensor]:
         return _with_pooled(features["preact_feats"] if self.stu_preact else features["feats"], features)
 

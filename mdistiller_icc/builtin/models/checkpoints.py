@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from mdistiller_icc.paths import expand
+
 
 def cifar_teacher(architecture: str) -> str:
     """The path of a released CIFAR-100 teacher."""
@@ -17,5 +19,5 @@ def tiny_imagenet_teacher(architecture: str, file: str) -> str:
 
 def _downloaded(collection: str, architecture: str, file: str) -> str:
     # A relative path is taken from the working folder, like the output and the teacher store.
-    downloads = os.environ.get("MDISTILLER_ICC_DOWNLOADS", "download_ckpts")
+    downloads = expand(os.environ.get("MDISTILLER_ICC_DOWNLOADS", "download_ckpts"), "MDISTILLER_ICC_DOWNLOADS")
     return os.path.join(downloads, collection, f"{architecture}_vanilla", file)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import UserError
 from .features import Output, Staged, read_out
 
 if TYPE_CHECKING:
@@ -20,6 +24,17 @@ def before_last_relu(block: BasicBlock | Bottleneck, x: Tensor) -> Tensor:
     if hasattr(block, "conv3"):
         out = block.bn3(block.conv3(block.relu(out)))
     return out + (x if block.downsample is None else block.downsample(x))
+
+
+def refuse_damaged(file: Path) -> None:
+    """Compare weights that were downloaded before with the start of their SHA-256, which ends their name.
+
+    Raises:
+        UserError: they are damaged, or not the ones of that name.
+    """
+    expected = file.stem.rpartition("-")[2]
+    if file.is_file() and not hashlib.sha256(file.read_bytes()).hexdigest().startswith(expected):
+        raise UserError(f"{file}: its SHA-256 does not begin with {expected}: damaged, or cut off; delete it")
 
 
 class ImageNetResNet(Staged, nn.Module):
@@ -50,6 +65,7 @@ class ImageNetResNet(Staged, nn.Module):
         body = models.get_model(name, num_classes=num_classes)
         if pretrained:
             weights = models.get_model_weights(name).IMAGENET1K_V1
+            refuse_damaged(Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name)
             body.load_state_dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
         for child_name, child in body.named_children():
             self.add_module(child_name, child)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mdistiller_icc.tables.entries import FIELDS, entries, left_out
 from mdistiller_icc.tables.report import Report
+from mdistiller_icc.tables.text import harmless
 
 SUFFIX = ".csv"
 
@@ -24,5 +25,5 @@ def write(report: Report) -> str:
 
 def _text(value: Any) -> Any:
     if isinstance(value, list):
-        return " ".join(map(str, value))
-    return "" if value is None else value
+        value = " ".join(map(str, value))
+    return "" if value is None else harmless(value) if isinstance(value, str) else value

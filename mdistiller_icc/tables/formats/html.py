@@ -35,7 +35,8 @@ def write(report: Report) -> str:
     counts = [f"{report.runs} run{'s' * (report.runs != 1)}"]
     counts += [f"{METRICS[report.metric]} accuracy, {CHOSEN[report.select]}"]
     counts += [f'<a href="#left-out">{len(report.left_out)} left out</a>'] if report.left_out else []
-    body = [f"<header><h1>Distillation results</h1><p>{' · '.join(counts)}</p>{_contents(report)}</header>", "<main>"]
+    said = f"<h1>Distillation results</h1><p>{' · '.join(counts)}</p>{_contents(report)}{_filters(report)}"
+    body = [f"<header>{said}</header>", "<main>"]
     room = MOST_CHARTS
     for i, section in enumerate(report.sections):
         body.append(f'<section id="section-{i}"><h2>{_text(section.heading)}</h2>')
@@ -69,6 +70,22 @@ def _contents(report: Report) -> str:
     return f"<nav>{''.join(links)}</nav>"
 
 
+def _filters(report: Report) -> str:
+    """Where there are several methods or pairs, a field to show some of them alone; the script makes it work."""
+    cells = [cell for section in report.sections for cell in section.cells if cell.entry == "distilled"]
+    methods = list(dict.fromkeys(named(cell.method, "") for cell in cells))
+    pairs = [headed(column) for column in columns(cells)]
+    fields = []
+    for what, names in (("methods", methods), ("pairs", pairs)):
+        if len(names) > 1:
+            known = "".join(f'<option value="{_text(name)}">' for name in names)
+            field = (
+                f'<input type="search" data-filter="{what}" list="{what}" placeholder="all, or e.g. {_text(names[0])}">'
+            )
+            fields.append(f'<label>{what.capitalize()} {field}</label><datalist id="{what}">{known}</datalist>')
+    return f'<form class="filters" hidden>{"".join(fields)}</form>' if fields else ""
+
+
 def _sheet(sheet: Sheet) -> str:
     reach = _reach(sheet)
     rows = []
@@ -92,11 +109,12 @@ def _header(sheet: Sheet) -> str:
     below = []
     for column, heads in groupby(sheet.heads, key=lambda head: head.column):
         parts = [head.part for head in heads]
+        pair = f' data-pair="{_text(headed(column))}"'
         if len(parts) == 1:
-            top.append(_sortable(at, _column(column), span))
+            top.append(_sortable(at, _column(column), span + pair))
         else:
-            top.append(f'<th class="pair" colspan="2">{_column(column)}')
-            below += [_sortable(at + i, part) for i, part in enumerate(parts)]
+            top.append(f'<th class="pair" colspan="2"{pair}>{_column(column)}')
+            below += [_sortable(at + i, part, pair) for i, part in enumerate(parts)]
         at += len(parts)
     return f"<thead><tr>{''.join(top)}" + (f"<tr>{''.join(below)}" if double else "")
 
@@ -122,7 +140,8 @@ def _place(place: Shown | None, reach: float) -> str:
     if place.gain is None:
         return f'<td data-value="{place.value:.6f}">{_marked(text, place.rank)}{count}'
     tone = ("up" if place.value > 0 else "down") if place.gain.clear else "open"
-    return f'<td class="{tone}" data-value="{place.value:.6f}">{_interval(place.gain, reach)}{text}{count}'
+    gain = f'<div class="gain">{_interval(place.gain, reach)}<span>{text}{count}</span></div>'
+    return f'<td class="{tone}" data-value="{place.value:.6f}">{gain}'
 
 
 def _marked(text: str, rank: str | None) -> str:

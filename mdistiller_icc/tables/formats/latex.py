@@ -12,23 +12,22 @@ from mdistiller_icc.tables.text import one_line
 SUFFIX = ".tex"
 
 BEGIN = r"""% Compiles as it stands.
-% In a paper: \usepackage{booktabs,graphicx} in the preamble, then \def\tablesonly{} and \input this file.
+% In a paper: \usepackage{booktabs} in the preamble, then \def\tablesonly{} and \input this file.
 \ifdefined\tablesonly\else
 \documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
-\usepackage{booktabs,graphicx}
+\usepackage{booktabs}
 \usepackage[margin=2cm]{geometry}
 \begin{document}
 \fi
 """
 UNPUBLISHED_HERE = r"n.\,p."
-ROOM = 115
-"""About how many characters of cells fit on a line, somewhat shrunk."""
+ROOM = 95
+"""About how many characters of cells in footnotesize fit on a line of 14 cm, the narrowest that conferences have."""
 END = r"""\ifdefined\tablesonly\else\end{document}\fi
 """
-FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 SPECIAL = {
     **{c: "\\" + c for c in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
@@ -55,7 +54,8 @@ def _tables(section: Section, sheet: Sheet) -> str:
     """The sheet as one table, or as several of fewer columns where one would be shrunk beyond reading."""
     cells = [[_place(place) for place in line.places] for line in sheet.lines]
     widths = [max(len(re.sub(r"\\\w+|\W", "", row[i])) for row in cells) + 4 for i in range(len(sheet.heads))]
-    parts = sheet.parts(widths, ROOM)
+    labels = sum(max(len(line.labels[i]) for line in sheet.lines) + 2 for i in range(len(sheet.keys)))
+    parts = sheet.parts(widths, ROOM - labels)
     return "\n".join(_table(section, sheet, cells, parts, i) for i in range(len(parts)))
 
 
@@ -67,8 +67,9 @@ def _table(section: Section, sheet: Sheet, cells: list[list[str]], parts: list[l
         "\\begin{table}[htbp]",
         "\\centering",
         f"\\caption{{{caption} Protocol: {escape(section.protocol)}.}}",
+        f"\\label{{{_label(section, sheet)}{f':{part + 1}' if len(parts) > 1 else ''}}}",
         "\\smallskip",
-        FIT,
+        "\\footnotesize\\setlength{\\tabcolsep}{4pt}",
         f"\\begin{{tabular}}{{{'l' * keys}{'r' * len(columns)}}}",
         "\\toprule",
         *_header(sheet, columns),
@@ -81,11 +82,16 @@ def _table(section: Section, sheet: Sheet, cells: list[list[str]], parts: list[l
         above = line.labels[0]
         shown = ["", *labels[1:]] if repeated else labels
         lines.append(" & ".join([*shown, *(cells[i][at] for at in columns)]) + r" \\")
-    lines += ["\\bottomrule", "\\end{tabular}}"]
+    lines += ["\\bottomrule", "\\end{tabular}"]
     notes = _notes(sheet) if part == len(parts) - 1 else f"Notes: below part {len(parts)}."
     if notes:
         lines.append(f"\\par\\smallskip\n\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}")
     return "\n".join([*lines, "\\end{table}", ""])
+
+
+def _label(section: Section, sheet: Sheet) -> str:
+    """``tab:cifar100:students``, by which a text refers to the table."""
+    return ":".join(["tab", re.sub(r"[^A-Za-z0-9]+", "-", section.heading).strip("-"), sheet.kind])
 
 
 def _notes(sheet: Sheet) -> str:

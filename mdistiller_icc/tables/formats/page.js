@@ -19,3 +19,36 @@ for (const head of document.querySelectorAll("th[data-column]")) {
     body.append(...(next === "none" ? original : [...original].sort(order)));
   });
 }
+
+// What is written in a field is looked for in the names of methods or pairs; several are parted by commas. Everything that
+// has none of them is hidden: lines, columns and curves.
+const form = document.querySelector(".filters");
+if (form) {
+  form.hidden = false;
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", () => {
+    const wanted = (what) => (form.querySelector(`[data-filter="${what}"]`)?.value ?? "")
+      .toLowerCase().split(",").map((word) => word.trim()).filter(Boolean);
+    const [methods, pairs] = [wanted("methods"), wanted("pairs")];
+    const has = (words, name) => !words.length || words.some((word) => name.toLowerCase().includes(word));
+    const show = (element, shown) => element.toggleAttribute("data-hidden", !shown);
+    for (const table of document.querySelectorAll(".students table, .gains table")) {
+      const shown = [];
+      for (const head of table.querySelectorAll("th[data-pair]")) {
+        show(head, has(pairs, head.dataset.pair));
+        if (head.dataset.column) shown[head.dataset.column] = has(pairs, head.dataset.pair);
+      }
+      for (const row of table.tBodies[0].rows) {
+        const name = row.cells[0].textContent;
+        show(row, has(methods, name) || /^(Teacher|Student alone)/.test(name));
+        for (const [at, cell] of [...row.cells].entries()) if (at in shown) show(cell, shown[at]);
+      }
+    }
+    for (const chart of document.querySelectorAll(".charts figure")) {
+      show(chart, has(methods, chart.querySelector("figcaption").textContent) && has(pairs, chart.parentElement.previousElementSibling.textContent));
+    }
+    for (const charts of document.querySelectorAll(".charts")) {
+      show(charts.previousElementSibling, charts.querySelector("figure:not([data-hidden])"));
+    }
+  });
+}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
+from torchvision import models
 
 from mdistiller_icc.builtin.models import cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
 from mdistiller_icc.builtin.models.checkpoints import cifar_teacher, tiny_imagenet_teacher
@@ -89,9 +91,19 @@ def test_pretrained_loads_torchvisions_first_weights(monkeypatch, tmp_path):
     cache.mkdir(parents=True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     source = imagenet_model_dict["ResNet18"](pretrained=False)
-    torch.save(OrderedDict(source.state_dict()), cache / "resnet18-f37072fd.pth")
+    torch.save(OrderedDict(source.state_dict()), cache / "weights")
+    weights = models.get_model_weights("resnet18").IMAGENET1K_V1
+    name = f"resnet18-{hashlib.sha256((cache / 'weights').read_bytes()).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(weights.value, "url", weights.url.replace("resnet18-f37072fd.pth", name))
+    file = (cache / "weights").rename(cache / name)
     loaded = imagenet_model_dict["ResNet18"](pretrained=True)
     assert all(torch.equal(a, b) for a, b in zip(source.parameters(), loaded.parameters(), strict=True))
+
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: its SHA-256 does not begin with"):
+        imagenet_model_dict["ResNet18"](pretrained=True)
 
 
 def test_mobilenetv1_has_no_pretrained_weights():

@@ -1,0 +1,107 @@
+"""Runs with a teacher, or a network, that is not what they expect."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import models
+
+from mdistiller_icc.builtin.models import cifar_model_dict
+from mdistiller_icc.engine.progress import Silent
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.plugin import register
+from mdistiller_icc.run import configure, run
+from mdistiller_icc.teachers import checkpoint, resolve
+
+SHORT = [
+    "DATASET.TYPE", "digits", "DATASET.FRACTION", "0.05", "DISTILLER.STUDENT", "resnet8", "SOLVER.EPOCHS", "2",
+    "EXPERIMENT.NAME", "run",
+]  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MDISTILLER_ICC_HOST", "builtin")
+
+    def train(*options, role="student"):
+        cfg = configure(None, [*SHORT, *options])
+        return run(cfg, role, device="cpu", progress=Silent())
+
+    return train
+
+
+def untrained(epochs):
+    """Put a network that knows nothing into the store, as a teacher of so many epochs; None: it does not say."""
+    torch.manual_seed(0)
+    network = cifar_model_dict["resnet8"][0](num_classes=10)
+    torch.nn.init.zeros_(network.fc.weight)
+    protocol = {"epochs": epochs, "fraction": 0.05}
+    record = {"dataset": "digits", "seed": 0, "top1": {}, "protocol": protocol, "versions": {}, "method_config": {},
+              "project": "p", "name": "n", "student": {"architecture": "resnet8"}}  # fmt: skip
+    return resolve.publish(network, tuple("0123456789"), "icc", None, record)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, None])
+def test_chance_stops_a_run_unless_its_teacher_was_short(trained, capsys, epochs):
+    file = untrained(epochs)
+    options = ["DISTILLER.TYPE", "KD", "DISTILLER.TEACHER", "resnet8_icc"]
+    if epochs != 1:
+        with pytest.raises(UserError, match="is no better than chance"):
+            trained(*options)
+        return
+    record = trained(*options)
+    printed = capsys.readouterr().out
+    assert (
+        f"{file}: this teacher was trained for 1 epoch on 5 % of the images; this run is for 2 epochs on 5 %" in printed
+    )
+    assert (
+        "is no better than chance" in printed and "; it was trained for 1 epoch on 5 % of the images only\n" in printed
+    )
+    assert record["status"] == "finished" and "trained" not in record["teacher"]
+
+
+def test_a_longer_run_replaces_its_short_teacher(trained, capsys):
+    file = untrained(1)
+    trained("DISTILLER.TYPE", "ICC", "SOLVER.TRAINER", "icc", role="teacher")
+    assert (
+        "the teacher of p/n, 1 epoch on 5 % of the images, gives way to this run's, 2 epochs" in capsys.readouterr().out
+    )
+    assert checkpoint.read(file)["meta"]["run"] == "distill/run"
+
+
+@pytest.mark.parametrize("method", ["NONE", "ICC", "KD"])
+def test_a_network_that_returns_logits_alone_is_told_what_to_return(trained, monkeypatch, method):
+    entry = lambda num_classes: models.resnet18(num_classes=num_classes)  # noqa: E731
+    monkeypatch.setitem(register(verbose=False).host.cifar_model_dict, "torchvisions", (entry, None))
+    expected = r"ResNet: its forward must return \(logits \(B, C\), \{'feats': .*\}\), not a tensor \(1, 10\)"
+    if method == "KD":
+        torch.save(entry(num_classes=10).state_dict(), "teacher.pth")
+        options = ["DISTILLER.TEACHER", "torchvisions", "DISTILLER.TEACHER_CKPT", "teacher.pth"]
+    else:
+        options = ["DISTILLER.STUDENT", "torchvisions"]
+    with pytest.raises(UserError, match=expected):
+        trained("DISTILLER.TYPE", method, *options, *(["SOLVER.TRAINER", "icc"] if method == "ICC" else []))
+    assert not Path("output/distill/run/record.json").exists()
+
+
+def test_an_imagenet_teacher_without_a_network_is_one_line(tmp_path, monkeypatch):
+    for scheme in ("http", "https"):  # every download is refused at once
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # which may have been made with other proxies
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    networks = register(verbose=False).host.imagenet_model_dict
+    cfg = configure(None, ["DATASET.TYPE", "imagenet", "DISTILLER.TYPE", "KD", "DISTILLER.TEACHER", "ResNet18"])
+    file = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
+    with pytest.raises(UserError) as refused:
+        resolve.load(networks, cfg, ())
+    told = str(refused.value)
+    assert told.startswith(f"DISTILLER.TEACHER ResNet18: https://download.pytorch.org/models/{file.name} cannot be")
+    assert told.endswith(f"; put it at {file}, or name a file with DISTILLER.TEACHER_CKPT") and "\n" not in told
+    file.write_bytes(b"cut off")
+    with pytest.raises(UserError, match=f"^{file}: its SHA-256 does not begin with f37072fd"):
+        resolve.load(networks, cfg, ())
