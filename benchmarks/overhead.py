@@ -13,7 +13,7 @@ import torch
 from benchmarks.ours import configuration, load, trainer
 from benchmarks.ratio import alternate, ratio
 from benchmarks.side import wait
-from mdistiller_icc.teachers.checkpoint import load_into, read_state
+from mdistiller_icc.teachers import weights
 
 RECIPES = {
     "memory": ["ICC.POSITIVE", "memory"],
@@ -35,7 +35,7 @@ class Stepper:
         self.distiller: Any = self.trainer.distiller.train()
         network = self.trainer.distiller.get_submodule("student")
         if checkpoint is not None:
-            load_into(network, read_state(checkpoint), checkpoint, student)
+            weights.load(network, checkpoint, student)
         network.register_forward_pre_hook(self._see)
         loaders = itertools.repeat(dataset.train)
         batches = itertools.chain.from_iterable(itertools.islice(loader, BATCHES) for loader in loaders)

@@ -12,16 +12,22 @@ from mdistiller_icc.errors import UserError
 FEATURES = "{'feats': [...], 'preact_feats': [...], 'pooled_feat': (B, D)}"
 
 
-@torch.no_grad()
 def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
-    """Run one grainy image through ``model`` in eval mode and return its logits and features; see `checked`.
-
-    Eval mode leaves batch-norm statistics alone, and no random number is drawn; the modes of the
-    modules are put back as they were.
+    """Run one grainy image through ``model`` and return its logits and features; see `checked` and `returned`.
 
     >>> logits, features = probe(resnet8(num_classes=10), image_size=32)     # doctest: +SKIP
     >>> features["pooled_feat"].shape                                        # doctest: +SKIP
     torch.Size([1, 64])
+    """
+    return checked(returned(model, image_size), type(model).__name__)
+
+
+@torch.no_grad()
+def returned(model: nn.Module, image_size: int) -> Any:
+    """What ``model``, in eval mode, returns for one grainy image.
+
+    Eval mode leaves batch-norm statistics alone, and no random number is drawn; the modes of the
+    modules are put back as they were.
     """
     modes = {module: module.training for module in model.modules()}
     parameter = next(model.parameters())
@@ -29,7 +35,7 @@ def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
     image = grains.view(1, 3, image_size, image_size).to(parameter)
     model.eval()
     try:
-        return checked(model(image), type(model).__name__)
+        return model(image)
     finally:
         for module, mode in modes.items():
             module.training = mode

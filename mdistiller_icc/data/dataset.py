@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .augment import Augmentation
 from .source import Source
@@ -30,6 +30,7 @@ class DataSet:
         known_to: whose scripts may train on it. ``mdistiller``: mdistiller's own, where ``models`` is its dictionary
             and no other data set's, so ``X_icc`` there is this one's teacher; ``forks``: those of its forks; ``us``:
             nobody else's.
+        loaded: makes the loaders of a run, where they are somebody's own: `load`'s arguments to what it returns.
     """
 
     name: str
@@ -42,3 +43,4 @@ class DataSet:
     models: Literal["cifar_model_dict", "tiny_imagenet_model_dict", "imagenet_model_dict"]
     test_resize: int | None = None
     known_to: Literal["mdistiller", "forks", "us"] = "forks"
+    loaded: Callable[..., Any] | None = None

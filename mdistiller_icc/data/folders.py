@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -125,14 +126,20 @@ def tell_passed_over(folder: Path, others: Sequence[str]) -> None:
     """Say in one line how many files or folders were not looked at, if there are any."""
     if others:
         why = "hidden, no images or in no class"
-        print(f"{folder}: passed over {len(others):,}, {why}: {_some(others)}", file=sys.stderr)
+        _say(f"{folder}: passed over {len(others):,}, {why}: {_some(others)}")
 
 
 def tell_untested(folder: Path, labels: np.ndarray, classes: Sequence[str]) -> None:
     """Say in one line which classes have no test images, if any."""
     if missing := _without(labels, classes):
         which = f"{len(missing):,} of {len(classes):,} classes" if missing[1:] else "one class"
-        print(f"{folder}: nobody tests {which}: {_some(missing)}", file=sys.stderr)
+        _say(f"{folder}: nobody tests {which}: {_some(missing)}")
+
+
+@functools.cache
+def _say(line: str) -> None:
+    """Once in a process, however many runs it makes on the data."""
+    print(line, file=sys.stderr)
 
 
 def files_of(folder: Path, names: Sequence[str]) -> Files:

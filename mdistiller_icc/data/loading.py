@@ -45,6 +45,9 @@ def load(
     """
     node = cfg.DATASET
     described = data_set(node.TYPE)
+    if described.loaded is not None:
+        made: Loaded = described.loaded(cfg, seed, device, memory_format)
+        return made
     size = described.image_size
     source = described.read(_root(cfg))
     if node.IMAGES:

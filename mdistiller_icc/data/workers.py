@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as IndexedDataset
 
 from mdistiller_icc.errors import UserError
@@ -78,24 +78,23 @@ class WorkerPixels:
         self._rows, self._device, self._num_workers = rows, device, num_workers
         self._samples = _Samples(images, transform)
         self._batches = _Batches()
-        self._loader: DataLoader[Tensor] | None = None
+        self._loader: DataLoader[Tensor | UserError] | None = None
 
     def stream(self, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
         keys = iter(self._keys(torch.cat([*batches]), numbers))
         self._batches.keys = [list(itertools.islice(keys, len(batch))) for batch in batches]
-        try:
-            for image in self._processes():
-                yield image.to(self._device, non_blocking=True)
-        except UserError as error:
-            # A worker's error arrives with its traceback in the message; its own words come last.
-            raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from error
+        for image in self._processes():
+            if isinstance(image, UserError):
+                raise image
+            yield image.to(self._device, non_blocking=True)
 
-    def _processes(self) -> DataLoader[Tensor]:
+    def _processes(self) -> DataLoader[Tensor | UserError]:
         """The processes that decode, kept from pass to pass; those of whoever was not asked lately end."""
         if self._loader is None:
             self._loader = DataLoader(
                 self._samples,
                 batch_sampler=self._batches,
+                collate_fn=_collate,
                 num_workers=self._num_workers,
                 persistent_workers=self._num_workers > 0,
                 pin_memory=self._device.type == "cuda",
@@ -110,20 +109,29 @@ class WorkerPixels:
         return self._loader
 
     def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
-        return torch.stack([self._samples[key] for key in self._keys(index, numbers)]).to(self._device)
+        return torch.stack([self._samples.make(key) for key in self._keys(index, numbers)]).to(self._device)
 
     def _keys(self, index: Tensor, numbers: torch.Generator) -> list[Key]:
         seeds = torch.randint(2**62, (len(index),), generator=numbers)
         return list(zip(self._rows[index.cpu().numpy()].tolist(), seeds.tolist(), strict=True))
 
 
-class _Samples(IndexedDataset[Tensor]):
-    """A sample depends on its key alone, not on the process that makes it."""
+class _Samples(IndexedDataset[Tensor | UserError]):
+    """A sample depends on its key alone, not on the process that makes it.
+
+    An image that cannot be read is handed on as its error: one that is raised in a worker arrives with a traceback.
+    """
 
     def __init__(self, images: np.ndarray | Files, transform: v2.Transform) -> None:
         self.images, self.transform = images, transform
 
-    def __getitem__(self, key: Key) -> Tensor:
+    def __getitem__(self, key: Key) -> Tensor | UserError:
+        try:
+            return self.make(key)
+        except UserError as error:
+            return error
+
+    def make(self, key: Key) -> Tensor:
         row, seed = key
         found = self.images[row]
         image = open_rgb(found) if isinstance(self.images, Files) else torch.from_numpy(np.array(found))
@@ -131,6 +139,14 @@ class _Samples(IndexedDataset[Tensor]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return self.transform(image).as_subclass(Tensor)
+
+
+def _collate(samples: list[Tensor | UserError]) -> Tensor | UserError:
+    for sample in samples:
+        if isinstance(sample, UserError):
+            return sample
+    batch: Tensor = default_collate(samples)
+    return batch
 
 
 class _Batches:

@@ -67,7 +67,14 @@ class Logs:
 
     def close(self) -> None:
         """Write what is still in memory, and end the run on W&B."""
-        self.tensorboard.close()
+        events = self.tensorboard.file_writer.event_writer
+        try:
+            with naming(self.events):
+                self.tensorboard.close()
+        except OSError:
+            events._closed = True  # or it tries again when the process ends, with a traceback
+            events._worker.stop()
+            raise
         if self.wandb is not None:
             self.wandb.finish()
 

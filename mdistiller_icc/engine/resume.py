@@ -54,7 +54,9 @@ def look_at_best(folder: RunFolder, note: Callable[[str], None]) -> None:
         except UserError as error:
             mended = path == student and isinstance(state.get("model"), dict)
             if mended:
-                checkpoint.save({"model": checkpoint.state_of(state, best)}, student)
+                weights = state["model"].items()
+                own = {key.removeprefix("student."): value for key, value in weights if key.startswith("student.")}
+                checkpoint.save({"model": own}, student)
             note(f"{error}; " + ("written again from best" if mended else "the next better epoch writes it again"))
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -57,17 +57,6 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     if len(name.encode()) > LONGEST:
         name = f"{name.encode()[:LONGEST].decode(errors='ignore')}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
-
-
-def check_inside(folder: str, key: str) -> None:
-    """Refuse a folder that is not below the one it is for.
-
-    Raises:
-        UserError: it is absolute, or leads out of it.
-    """
-    for place in (PurePosixPath(folder), PureWindowsPath(folder)):
-        if place.anchor or ".." in place.parts:
-            raise UserError(f"{key}: '{folder}' leads out of the folder that it should be in")
 
 
 def portable(name: str) -> str:

@@ -33,5 +33,7 @@ def select(logits: Tensor, features: dict[str, Any], name: str) -> Tensor:
         for known_key, value in features.items():
             many = isinstance(value, (list, tuple))
             known += [f"{known_key}.{i}" for i in range(len(value))] if many else [known_key]
-        raise UserError(f"ICC.FEATURE: the network has no feature '{name}'; it has {', '.join(known)}")
+        raise UserError(
+            f"ICC.FEATURE: the network has no feature '{name}'; it has {', '.join(known)}; with_features takes others"
+        )
     return torch.flatten(feature, 2).mean(2) if feature.dim() > 2 else feature

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from yacs.config import CfgNode
 
 from mdistiller_icc.config import load_config, merge, pairs
-from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, check_inside, flat, portable, run_name
+from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, flat, portable, run_name
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import check, configure
 from mdistiller_icc.studies.table import Kind, Pair, Part, Settings, Table
@@ -111,8 +111,9 @@ class _Planner:
         own = [part.store] if part.store else [] if Path(source).parent == SHIPPED else [part.project]
         self.variant = [*own, *([] if protocol == "full" else [protocol]), *self.overrides]
         self.schema = configure(None)
-        for place in (part.project, part.store):
-            check_inside(place, f"{source}: {'project' if place is part.project else 'store'}")
+        for key, place in (("project", part.project), ("store", part.store)):
+            if leads_out(place):
+                raise UserError(f"{source}: {key}: '{place}' leads out of the folder that it should be in")
         for settings in _all_settings(part):
             for key in flat(settings):
                 if any(f"{key}.".startswith(f"{taken}.") for taken in SET):
@@ -226,6 +227,12 @@ def _scaled(epochs: int, share: Fraction) -> int:
     if epochs < 1:  # a mistake, which stays one
         return epochs
     return max(1, math.floor(epochs * share + Fraction(1, 2)))
+
+
+def leads_out(folder: str) -> bool:
+    """Whether a folder that should be below another one is not, on whichever system."""
+    places = PurePosixPath(folder), PureWindowsPath(folder)
+    return any(place.anchor or ".." in place.parts for place in places)
 
 
 def _all_settings(part: Part) -> Iterator[Settings]:

@@ -53,20 +53,24 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the sweep and write ``sweep.json``, ``sweep.md`` and, for numeric values, the pictures of the fit."""
+    """Make the sweep and write ``sweep.json``, ``sweep.md`` and, for numeric values, the pictures of the fit.
+
+    Returns 1 if a run diverged.
+    """
     own_words, options = split_overrides(arguments)
     given = parser().parse_args(own_words)
     pairs(options)
     from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
     from mdistiller_icc.studies.theory import registered
 
-    out = expand(given.out, "--out")
+    out, values, seeds = expand(given.out, "--out"), list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
+    wanted = len(values) * len(seeds) * (1 + given.theory)
     with registered(register().host.distiller_dict) if given.theory else nullcontext():
-        rows = _train(given, options, list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds)), out)
+        rows = _train(given, options, values, seeds, out)
     text = "\n".join([_table(given.key, rows), *_fits(given.key, rows, out)])
     (out / "sweep.md").write_text(text + "\n")
     print(text)
-    return 0
+    return int(len(rows) < wanted)
 
 
 def _train(

@@ -58,10 +58,11 @@ class TheoryICC(ICC):
         f, view = scaled(feature, "cosine").chunk(2)
         negatives = f.unsqueeze(0).expand(len(f), -1, -1)
         others = target.unsqueeze(1) != target.unsqueeze(0)
-        loss_inter = intra_class_loss(f, view, negatives, others, self.temperature).mean()
+        loss_inter = intra_class_loss(f, view, negatives, others, self.loss.temperature).mean()
         layer = classifier_layer(self.student, self.classifier)
         from_detached = F.linear(feature[: len(target)].detach().float(), layer.weight.flatten(1), layer.bias)
         return loss_inter + F.cross_entropy(from_detached, target)
 
-    def _pulls(self, *_: Any) -> Tensor | None:
-        return None  # they are compared with cross-entropy's, which moves no feature here
+    def class_centers(self) -> Tensor | None:
+        """None: gradients are compared with cross-entropy's, which moves no feature here."""
+        return None

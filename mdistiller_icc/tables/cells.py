@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from mdistiller_icc.tables.published import BENCHMARKS, Fact, lookup, pair_order
+from mdistiller_icc.tables.published import Fact, benchmarks, lookup, pair_order
 from mdistiller_icc.tables.records import Column, Record
 from mdistiller_icc.tables.settings import Settings
 from mdistiller_icc.tables.statistics import Difference, Summary
@@ -79,7 +79,7 @@ class Cell:
     @property
     def comparable(self) -> bool:
         """Whether the runs are on the data, and under the protocol, of what is published for the data set."""
-        benchmark = BENCHMARKS.get(self.dataset)
+        benchmark = benchmarks().get(self.dataset)
         return benchmark is not None and benchmark.holds(self.images, self.protocol)
 
     def published_in(self, column: Column) -> Fact | None:

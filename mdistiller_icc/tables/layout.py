@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from mdistiller_icc.tables.cells import Cell, by_column, columns, lines
-from mdistiller_icc.tables.published import BENCHMARKS, Fact, Source, lookup, without_pair
+from mdistiller_icc.tables.published import Fact, Source, benchmarks, lookup, without_pair
 from mdistiller_icc.tables.records import KINDS, Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Head, Line, Section, Sheet, Shown
 from mdistiller_icc.tables.settings import Settings, describe, varied
@@ -93,7 +93,7 @@ def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
     if with_published:
         notes += _published_notes(first, references)
     elif known and published:
-        notes.append(f"Published values are of {BENCHMARKS[first.dataset]}, so none stands beside these.")
+        notes.append(f"Published values are of {benchmarks()[first.dataset]}, so none stands beside these.")
     if not any(_differences(distilled)):
         notes += _gainless(distilled)
     return Sheet("students", "Students", _caption(first, most, n, rows), ["Method", "Teacher"], heads, rows, notes)

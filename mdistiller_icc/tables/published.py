@@ -48,19 +48,23 @@ class Fact:
 @cache
 def facts() -> tuple[Fact, ...]:
     """Every published value of ``published.csv``, in its order."""
-    with open(Path(__file__).with_name("published.csv"), newline="", encoding="utf-8") as file:
-        return tuple(
-            Fact(
-                row["dataset"],
-                row["teacher"],
-                row["student"],
-                row["method"],
-                row["metric"],
-                float(row["value"]),
-                Source(row["source"], row["tier"], row["epoch"], row["protocol"]),
-            )
-            for row in csv.DictReader(file)
+    return tuple(
+        Fact(
+            row["dataset"],
+            row["teacher"],
+            row["student"],
+            row["method"],
+            row["metric"],
+            float(row["value"]),
+            Source(row["source"], row["tier"], row["epoch"], row["protocol"]),
         )
+        for row in _rows("published.csv")
+    )
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with open(Path(__file__).with_name(name), newline="", encoding="utf-8") as file:
+        return [*csv.DictReader(file)]
 
 
 class Benchmark(NamedTuple):
@@ -87,31 +91,29 @@ class Benchmark(NamedTuple):
         return same and images == self.images and recorded.get("lr") in self.learning_rates
 
 
-_STEPS = {"optimizer": "SGD", "momentum": 0.9, "schedule": "step", "lr_decay_rate": 0.1, "fraction": 1, "holdout": 0}
-BENCHMARKS = {
-    "cifar100": Benchmark(
-        (100, 50_000, 10_000),
-        (0.05, 0.01),
-        _STEPS
-        | {"epochs": 240, "batch_size": 64, "weight_decay": 0.0005}
-        | {"lr_decay_stages": (150, 180, 210), "augmentation": "crop+flip"},
-    ),
-    "tiny_imagenet": Benchmark(
-        (200, 100_000, 10_000),
-        (0.2,),
-        _STEPS
-        | {"epochs": 200, "batch_size": 256, "weight_decay": 0.0005}
-        | {"lr_decay_stages": (60, 120, 160), "augmentation": "rotation+flip"},
-    ),
-    "imagenet": Benchmark(
-        (1000, 1_281_167, 50_000),
-        (0.2, 0.1),
-        _STEPS
-        | {"epochs": 100, "batch_size": 512, "weight_decay": 0.0001}
-        | {"lr_decay_stages": (30, 60, 90), "augmentation": "resized-crop+flip"},
-    ),
-}
-"""What RepDistiller's and mdistiller's configurations train under [A]."""
+@cache
+def benchmarks() -> dict[str, Benchmark]:
+    """What RepDistiller's and mdistiller's configurations train on and under [A]: ``benchmarks.csv``, by data set."""
+    return {
+        row["dataset"]: Benchmark(
+            (int(row["num_classes"]), int(row["num_train"]), int(row["num_test"])),
+            tuple(map(float, row["lr"].split())),
+            {
+                "epochs": int(row["epochs"]),
+                "batch_size": int(row["batch_size"]),
+                "optimizer": "SGD",
+                "momentum": 0.9,
+                "weight_decay": float(row["weight_decay"]),
+                "schedule": "step",
+                "lr_decay_stages": tuple(map(int, row["lr_decay_stages"].split())),
+                "lr_decay_rate": 0.1,
+                "augmentation": row["augmentation"],
+                "fraction": 1,
+                "holdout": 0,
+            },
+        )
+        for row in _rows("benchmarks.csv")
+    }
 
 
 @cache
@@ -122,12 +124,12 @@ def _by_cell() -> dict[tuple[str, ...], Fact]:
 
 
 def _epochs(dataset: str) -> int:
-    epochs: int = BENCHMARKS[dataset].protocol["epochs"]
+    epochs: int = benchmarks()[dataset].protocol["epochs"]
     return epochs
 
 
 def lookup(dataset: str, teacher: str, student: str, method: str, metric: str) -> Fact | None:
-    """The value of one cell that is published for the data set's `BENCHMARKS`, or None where none is known.
+    """The value of one cell that is published for the data set's benchmark, or None where none is known.
 
     >>> lookup("cifar100", "resnet56", "resnet20", "KD", "top1").value
     70.66

@@ -10,7 +10,8 @@ import yaml
 from torch import nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.builtin.models import upstream
+from mdistiller_icc import features
+from mdistiller_icc.builtin.models import OWN, upstream
 from mdistiller_icc.classifier import fit_classifier
 from mdistiller_icc.data import data_set
 from mdistiller_icc.errors import UserError, nearest
@@ -73,14 +74,19 @@ def loads_itself(entry: Any) -> bool:
 def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
     """The untrained network called ``name`` in a host's model dictionary, for data of ``num_classes`` classes.
 
+    One that returns logits alone is completed.
+
     Args:
-        cfg: reads ``COMPAT.UPSTREAM``.
+        cfg: reads ``COMPAT.UPSTREAM`` and ``DATASET.TYPE``.
     """
     if loads_itself(models[name]):  # and is always for ImageNet's thousand
         model = upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
         fit_classifier(model, num_classes)
-        return model
-    return upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
+    else:
+        model = upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
+    if name not in OWN:
+        features.complete(model, data_set(cfg.DATASET.TYPE).image_size)
+    return model
 
 
 def _check_classes(file: Path | None, arch: str, dataset: str, num_classes: int) -> None:

@@ -124,34 +124,41 @@ def killed(tree: Path, wait) -> bool:
         return one.wait() == -signal.SIGKILL
 
 
-def test_a_kill_while_it_is_written_leaves_nothing_for_good(tree, paint):
+def until_it_writes(folder: Path, seconds: float = 0.0):
+    def wait(process) -> None:
+        while process.poll() is None and not list(folder.glob("*.images.*")):
+            time.sleep(0.001)
+        time.sleep(seconds)
+
+    return wait
+
+
+@pytest.fixture
+def large(tree, paint):
     for number in range(3000):
         paint(tree / "train" / "bear" / f"{number}.png", number % 256)
-    folder = tree / ".cache"
+    return tree
 
-    def until_it_writes(process):
-        while process.poll() is None and not list(folder.glob("train-*.images.*")):
-            time.sleep(0.001)
 
-    assert killed(tree, until_it_writes)
+def test_a_kill_while_it_is_written_leaves_nothing_for_good(large):
+    folder = large / ".cache"
+    assert killed(large, until_it_writes(folder))
     assert list(folder.glob("train-*.images.*")), "it was killed too early"
-    images = cifar100.read(tree).train.images
+    images = cifar100.read(large).train.images
     assert len(images) == 3002 and images[1, 0, 0, 0] == 0
     assert sorted(file.name[:5] for file in folder.iterdir()) == ["test-", "train"]
 
 
 @pytest.mark.slow
-def test_kills_at_any_moment_leave_nothing_for_good(tree, paint):
-    for number in range(3000):
-        paint(tree / "train" / "bear" / f"{number}.png", number % 256)
+def test_kills_at_any_moment_leave_nothing_for_good(large):
     numbers = np.random.default_rng(0)
-    folder = tree / ".cache"
+    folder = large / ".cache"
     at_it = left = 0
     for _ in range(30):
         for file in folder.glob("*.images"):
             file.unlink()
-        at_it += killed(tree, lambda _: time.sleep(numbers.uniform(0.5, 2.5)))
+        at_it += killed(large, until_it_writes(folder, numbers.uniform(0, 0.5)))
         left += bool(list(folder.glob("*.images.*")))
-        assert len(cifar100.read(tree).train) == 3002
+        assert len(cifar100.read(large).train) == 3002
         assert sorted(file.name[:5] for file in folder.iterdir()) == ["test-", "train"]
     print(f"30 kills: {at_it} came in time, {left} left a file that the next run cleared")

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mdistiller_icc import data
 from mdistiller_icc.icc import ICC
+from mdistiller_icc.icc.loss import ICCLoss
 from mdistiller_icc.icc.queue import ClassQueues
 from mdistiller_icc.run import configure
 
@@ -55,7 +56,32 @@ def wrapped(rank: int) -> dict[str, list]:
         sum(losses.values()).backward()
         if step == 1:
             break
-    return {"index": icc.queues.index.tolist()}
+    return {"index": icc.loss.queues.index.tolist()}
+
+
+class Both(torch.nn.Module):
+    """A network and its loss in one module, as a LightningModule has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.icc = torch.nn.Linear(DIM, CLASSES), ICCLoss(CLASSES, DIM, margin=-1, queue_size=2)
+        self.icc.keep_ranks_apart(self)
+
+    def forward(self, features: torch.Tensor, target: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        seen = torch.cat([features, features[: len(self.icc.second_views(index))]])
+        logits = self.network(seen)
+        return logits.sum() + self.icc(logits, seen, target, index)
+
+
+def inside(rank: int) -> dict[str, list]:
+    """The queues of each rank where the loss is inside of what DistributedDataParallel wraps."""
+    torch.manual_seed(0)
+    model = DistributedDataParallel(Both())
+    for step in range(STEPS):
+        features, target, index, _ = batch(step + rank * STEPS)  # the ranks see different batches
+        model(features, target, index).backward()
+    waiting = model.module.icc.second_views(index)
+    return {"index": model.module.icc.queues.index.tolist(), "waiting": waiting.tolist()}
 
 
 def work(rank: int, folder: str) -> None:
@@ -65,6 +91,7 @@ def work(rank: int, folder: str) -> None:
         f"{policy} {gather}": fill(policy, gather, half) for policy in ("clear", "slide") for gather in (True, False)
     }
     told["ddp"] = wrapped(rank)
+    told["inside"] = inside(rank)
     Path(folder, f"{rank}.json").write_text(json.dumps(told))
     dist.barrier()  # gloo's threads abort a process whose peer is gone
     dist.destroy_process_group()

@@ -31,3 +31,8 @@ def test_otherwise_each_rank_has_its_own(told, policy):
 def test_distributed_data_parallel_leaves_each_rank_its_queues(told):
     first, second = (rank["ddp"]["index"] for rank in told["ranks"])
     assert first != second
+
+
+def test_so_it_does_where_the_loss_is_a_part_of_somebodys_module(told):
+    first, second = (rank["inside"] for rank in told["ranks"])
+    assert first["index"] != second["index"] and first["waiting"] != second["waiting"]

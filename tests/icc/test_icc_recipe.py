@@ -112,10 +112,10 @@ def test_a_margin_of_exactly_delta_does_not_pass():
     torch.nn.init.zeros_(classifier.bias)  # all classes are equally probable: every margin is 0
     batch = torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.long), torch.arange(4)
     icc(image=batch[0], target=batch[1], index=batch[2], epoch=1)
-    assert icc.queues.count.sum() == 0
-    icc.margin = -1e-6
+    assert icc.loss.queues.count.sum() == 0
+    icc.loss.margin = -1e-6
     icc(image=batch[0], target=batch[1], index=batch[2], epoch=1)
-    assert icc.queues.count.sum() == 4
+    assert icc.loss.queues.count.sum() == 4
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -136,10 +136,10 @@ def test_every_architecture_takes_a_step(name):
 def test_warm_up_waits():
     icc, dataset = recipe("ICC.WARMUP", 1, "ICC.MARGIN", -1)
     assert all("loss_kd" not in step for step in train(icc, dataset))
-    assert icc.queues.count.sum() == 0
+    assert icc.loss.queues.count.sum() == 0
     image, target, index = next(iter(dataset.train))
     icc(image=image, target=target, index=index, epoch=2)
-    assert icc.queues.count.sum() > 0
+    assert icc.loss.queues.count.sum() > 0
 
 
 def test_second_views_carry_the_gradient_and_bring_no_cross_entropy():
@@ -219,7 +219,7 @@ def test_equals_the_recipe_in_plain_python(positive, policy, similarity, reducti
     plain, source, nonzero = PlainRecipe(config(*options).ICC), torch.Generator().manual_seed(0), 0
     for _ in range(6):
         target, index = torch.arange(24) % 3, torch.randperm(30, generator=source)[:24]
-        count = len(index) + len(icc.positive.second_views(index))
+        count = len(index) + len(icc.loss.second_views(index))
         feature = torch.randn(count, 64, generator=source, dtype=torch.float64).requires_grad_()
         logits = torch.randn(24, 10, generator=source, dtype=torch.float64)
         logits[torch.arange(24), target] += 1.5  # about half of them pass
@@ -248,7 +248,7 @@ def test_gradnorm_gives_an_anchor_the_share_of_a_samples_cross_entropy(policy, p
     source = torch.Generator().manual_seed(0)
     target, index = torch.arange(24) % 3, torch.arange(24)
     for _ in range(3):
-        count = len(index) + len(icc.positive.second_views(index))
+        count = len(index) + len(icc.loss.second_views(index))
         z = torch.randn(count, 64, generator=source).requires_grad_()
         logits = icc.student.fc(z)[:24]
         losses = icc.losses(logits, z, target, index)
@@ -273,7 +273,7 @@ def test_memory_is_refused_where_it_would_not_fit():
     with pytest.raises(UserError, match="9.8 GiB.*use ICC.POSITIVE view"):
         cfg = config("ICC.POSITIVE", "memory")
         big = ICC(register(verbose=False).host.imagenet_model_dict["ResNet50"](pretrained=False), None, cfg)
-        big.positive.attach(1_281_167)
+        big.loss.positive.attach(1_281_167)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_settings_out_of_range(key, value, message):
 @pytest.mark.parametrize("feature, dim", [("pooled_feat", 64), ("logits", 10), ("feats.1", 16), ("preact_feats.3", 64)])
 def test_any_feature(feature, dim):
     icc, dataset = recipe("ICC.FEATURE", feature, "ICC.MARGIN", -1)
-    assert icc.queues.features.shape == (10, 8, dim)
+    assert icc.loss.queues.features.shape == (10, 8, dim)
     train(icc, dataset)
     # Gradients are compared at the pooled feature and the logits alone; of the others nothing is known, not "none".
     assert (icc.diagnostics()["icc/gradient_share"] is None) == feature.startswith(("feats", "preact"))
@@ -320,3 +320,13 @@ def test_compiled_equals_eager(mode):
                 break
         results.append([parts["loss_ce"].item(), parts["loss_kd"].item(), icc.student.conv1.weight.grad.norm().item()])
     assert results[1] == pytest.approx(results[0], rel=1e-4) and results[0][1] > 0
+
+
+def test_a_state_from_before_the_loss_was_a_module_of_its_own_is_taken_up():
+    icc, dataset = recipe("ICC.MARGIN", -1)
+    train(icc, dataset)
+    old = {name.removeprefix("loss."): value for name, value in icc.state_dict().items()}
+    assert "queues.features" in old and "_extra_state" in old
+    again, _ = recipe("ICC.MARGIN", -1, seed=1)
+    again.load_state_dict(old)
+    assert same(icc.student, again.student) and torch.equal(icc.loss.queues.index, again.loss.queues.index)

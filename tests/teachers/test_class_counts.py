@@ -65,7 +65,7 @@ def test_a_teacher_of_three_classes_is_trained_and_recorded(tmp_path, monkeypatc
     options += ["SOLVER.TRAINER", "icc", "SOLVER.EPOCHS", "1"]
     record = run(configure(None, options), "teacher", device="cpu", progress=Silent())
     assert (record["num_classes"], record["num_train"], record["num_test"]) == (3, 3, 3)
-    state = checkpoint.read_state(tmp_path / "teachers/imagenet/ResNet18_icc.pth")
+    state = checkpoint.read(tmp_path / "teachers/imagenet/ResNet18_icc.pth")["model"]
     assert state["fc.weight"].shape == (3, 512)
 
 

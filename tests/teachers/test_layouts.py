@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import random
 from collections import OrderedDict
 
 import numpy as np
@@ -193,3 +194,38 @@ def test_a_dictionary_that_holds_itself(tmp_path, state):
     del content["state_dict"]
     with pytest.raises(UserError, match="holds no network's weights"):
         read(tmp_path, content)
+
+
+KEYS = (
+    "model", "state_dict", "net", "module", "student", "ema", "model_ema", "optimizer", "meta", "epoch", "model.", "",
+    "module.module", 0, 1.5, None, (1, 2), "x" * 5000, "\x1b[2J",
+)  # fmt: skip
+
+
+def tree(rng, state, depth=0):
+    """Something that might be in a file, with or without the network's weights in it."""
+    if depth < 4 and rng.random() < 0.7:
+        return {rng.choice(KEYS): tree(rng, state, depth + 1) for _ in range(rng.randrange(1, 5))}
+    prefix = "module." * rng.randrange(3) + rng.choice(("", "model.", "student."))
+    leaves = (
+        state, under(prefix, state), {0: state}, [state], dict(list(state.items())[:5]), torch.tensor(float("nan")),
+        torch.ones(2), torch.ones(2, 2).to_sparse(), 3, None, "text", b"bytes", float("inf"), ARGS,
+    )  # fmt: skip
+    return rng.choice(leaves)
+
+
+@pytest.mark.parametrize("times", [40, pytest.param(1500, marks=pytest.mark.slow)])
+def test_whatever_a_file_holds_it_is_read_or_told_in_one_line(tmp_path, state, capsys, times):
+    rng, told = random.Random(0), 0
+    for _ in range(times):
+        try:
+            assert same(read(tmp_path, tree(rng, state)), state)
+        except UserError as error:
+            told += 1
+            assert "\n" not in str(error) and len(str(error)) < 600
+        line = capsys.readouterr().out
+        assert line.count("\n") <= 1 and len(line) < 900 and "\x1b" not in line
+    if times > 40:
+        with capsys.disabled():
+            print(f"{times} contents: {told} told, {times - told} read")
+    assert 0 < told < times

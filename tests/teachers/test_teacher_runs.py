@@ -94,14 +94,14 @@ def test_an_imagenet_teacher_without_a_network_is_one_line(tmp_path, monkeypatch
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setattr(urllib.request, "_opener", None)  # which may have been made with other proxies
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    networks = register(verbose=False).host.imagenet_model_dict
+    networks, classes = register(verbose=False).host.imagenet_model_dict, tuple(map(str, range(1000)))
     cfg = configure(None, ["DATASET.TYPE", "imagenet", "DISTILLER.TYPE", "KD", "DISTILLER.TEACHER", "ResNet18"])
     file = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
     with pytest.raises(UserError) as refused:
-        resolve.load(networks, cfg, ())
+        resolve.load(networks, cfg, classes)
     told = str(refused.value)
     assert told.startswith(f"DISTILLER.TEACHER ResNet18: https://download.pytorch.org/models/{file.name} cannot be")
     assert told.endswith(f"; put it at {file}, or name a file with DISTILLER.TEACHER_CKPT") and "\n" not in told
     file.write_bytes(b"cut off")
     with pytest.raises(UserError, match=f"^{file}: its SHA-256 does not begin with f37072fd"):
-        resolve.load(networks, cfg, ())
+        resolve.load(networks, cfg, classes)

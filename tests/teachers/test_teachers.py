@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -99,6 +104,25 @@ def test_the_store_by_seed(tmp_path, monkeypatch, network):
     assert torch.equal(model.fc.weight, network.fc.weight)
     with pytest.raises(UserError, match="resnet8_vanilla.pth: no such teacher; train it: .*configs/vanilla"):
         load("DISTILLER.TEACHER", "resnet8_vanilla")
+
+
+def test_what_a_killed_process_left_of_a_teacher_is_cleared(tmp_path, monkeypatch, network):
+    monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", str(tmp_path))
+    file = publish(network, 3)
+    before = file.read_bytes()
+    script = (
+        "import os, sys\n"
+        "from mdistiller_icc import whole_file\n"
+        "with whole_file.replacing(sys.argv[1]) as stream:\n"
+        "    stream.write(b'half')\n"
+        "    stream.flush()\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, "-c", script, file], env=environment).returncode == -9
+    assert len(list(file.parent.iterdir())) == 2 and file.read_bytes() == before
+    publish(network, 3)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_classes_in_another_order_are_refused(tmp_path, monkeypatch, network):

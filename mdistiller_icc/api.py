@@ -1,0 +1,216 @@
+"""Training and distilling from Python, with networks, data and methods of one's own, by the trainer of the commands."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mdistiller_icc.data.from_torch import Data, TorchData, add
+from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.engine.run_folder import RunFolder, run_name
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.host import Host
+from mdistiller_icc.plugin import register
+from mdistiller_icc.run import configure, resolve_device, run
+from mdistiller_icc.teachers import checkpoint, resolve, store, weights
+
+Settings = Mapping[str, Any]
+"""Keys of a configuration and their values, ``{"SOLVER.LR": 0.1, "ICC.WEIGHT": 0.03}``."""
+AnyData = str | tuple[Data, Data] | TorchData
+"""The name of a data set, or images of one's own: ``(train, test)``."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained, and what is told of it.
+
+    Attributes:
+        model: in eval mode, with the weights of the last epoch; the network that was given, if one was.
+        architecture: its name.
+        data: the name of the data set.
+        top1: test accuracy after the last epoch, in percent.
+        folder: of the run: configuration, checkpoints, logs.
+        checkpoint: its weights; a teacher's lie in the teacher store.
+        record: all that ``record.json`` says.
+    """
+
+    model: nn.Module = field(repr=False)
+    architecture: str
+    data: str
+    top1: float
+    folder: Path
+    checkpoint: Path
+    record: dict[str, Any] = field(repr=False)
+
+
+def train_teacher(
+    model: str | nn.Module,
+    data: AnyData,
+    method: str | type[Distiller] = "ICC",
+    *,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    settings: Settings | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Trained:
+    """Train a teacher and put it into the teacher store.
+
+    Args:
+        model: the name of a network, or one that takes images (B, 3, H, H) and returns logits (B, C).
+        data: the name of a data set, or ``(train, test)``; see `TorchData`.
+        method: ``ICC``, or ``NONE`` for cross-entropy alone.
+        epochs: ``SOLVER.EPOCHS``.
+        seed: names the run and its teacher; 0 without a name by default.
+        device: ``auto``, ``cpu``, ``cuda:1``, …
+        settings: any other of a configuration.
+        resume: go on with this run where it stopped.
+        overwrite: start this run again even if it is there.
+
+    Raises:
+        UserError: a name or a setting is wrong, or the run's or the teacher's place is taken.
+
+    >>> teacher = train_teacher("resnet20", "digits", epochs=20)  # doctest: +SKIP
+    """
+    host, dataset = register(verbose=False).host, _data(data)
+    made = _Network(host, model, dataset)
+    return _run(host, "teacher", made, dataset, method, {}, epochs, seed, device, settings or {}, resume, overwrite)
+
+
+def distill(
+    teacher: Trained | str | nn.Module,
+    student: str | nn.Module,
+    method: str | type[Distiller] = "DKD",
+    data: AnyData | None = None,
+    *,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    settings: Settings | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Trained:
+    """Train a student that learns from a teacher.
+
+    Args:
+        teacher: what `train_teacher` returned, a name such as ``resnet110_icc``, or a network with its weights.
+        student: like ``model`` of `train_teacher`.
+        method: the name of a distiller, or a class of one's own (docs/your_own_distiller.md).
+        data: like that of `train_teacher`; by default what the teacher was trained on.
+        epochs: and all that follow, as for `train_teacher`.
+
+    Raises:
+        UserError: a name or a setting is wrong, the run's place is taken, or the teacher is no better than chance.
+
+    >>> student = distill(teacher, "resnet8", "DKD", epochs=20)  # doctest: +SKIP
+    """
+    host = register(verbose=False).host
+    if data is None:
+        if not isinstance(teacher, Trained):
+            raise UserError("distill: wanted data, which only what train_teacher returned brings along")
+        data = teacher.data
+    dataset = _data(data)
+    made = _Network(host, student, dataset)
+    if isinstance(teacher, Trained):
+        given = {"DISTILLER.TEACHER": teacher.architecture, "DISTILLER.TEACHER_CKPT": str(teacher.checkpoint)}
+    elif isinstance(teacher, str):
+        given = {"DISTILLER.TEACHER": teacher}
+    else:
+        name = _Network(host, teacher, dataset).name
+        given = {"DISTILLER.TEACHER": name, "DISTILLER.TEACHER_CKPT": str(_written(teacher, name, dataset))}
+    return _run(host, "student", made, dataset, method, given, epochs, seed, device, settings or {}, resume, overwrite)
+
+
+class _Network:
+    """A network under the name that a run knows it by; the host's registry gives out copies of one that was given."""
+
+    def __init__(self, host: Host, model: str | nn.Module, dataset: str) -> None:
+        self.given = None if isinstance(model, str) else model
+        if isinstance(model, str):
+            self.name = model
+            return
+        size = sum(parameter.numel() for parameter in model.parameters())
+        self.name = f"{type(model).__name__}-{size / 1e6:.2f}M" if size >= 1e5 else f"{type(model).__name__}-{size}"
+        host.models(dataset)[self.name] = (lambda num_classes: copy.deepcopy(model), None)
+
+
+def _data(data: AnyData) -> str:
+    if isinstance(data, str):
+        return data
+    return add(data if isinstance(data, TorchData) else TorchData(*data))
+
+
+def _written(teacher: nn.Module, name: str, dataset: str) -> Path:
+    """A file of the teacher's weights, named after them, as a run and its record want one."""
+    aside = store.root() / dataset / f".{name}.{os.getpid()}.pth"
+    checkpoint.save({"model": teacher.state_dict()}, aside)
+    digest = checkpoint.digest(aside).removeprefix("sha256:")
+    file = aside.with_name(f"{name}~{digest[:8]}.pth")
+    os.replace(aside, file)
+    return file
+
+
+def _method(host: Host, method: str | type[Distiller]) -> str:
+    """The name that a run knows the method by."""
+    if isinstance(method, str):
+        return method
+    name = method.__name__
+    if name in host.distiller_dict and name not in _own_methods:
+        raise UserError(f"there is a distiller {name} already; choose another name for your class")
+    _own_methods.add(name)
+    host.distiller_dict[name] = method
+    host.CFG[name] = method.defaults()
+    return name
+
+
+_own_methods: set[str] = set()
+
+
+def _run(
+    host: Host,
+    role: str,
+    network: _Network,
+    dataset: str,
+    method: str | type[Distiller],
+    given: dict[str, str],
+    epochs: int | None,
+    seed: int | None,
+    device: str,
+    settings: Settings,
+    resume: bool,
+    overwrite: bool,
+) -> Trained:
+    name = _method(host, method)
+    taught = [Path(given["DISTILLER.TEACHER_CKPT"]).stem] if "DISTILLER.TEACHER_CKPT" in given else given.values()
+    trainer = name.lower() if name.lower() in host.trainer_dict else "base"
+    fixed = given | {
+        "EXPERIMENT.PROJECT": dataset,
+        "EXPERIMENT.TAG": ",".join([name, *taught, network.name]),
+        "DATASET.TYPE": dataset,
+        "DISTILLER.TYPE": name,
+        "DISTILLER.STUDENT": network.name,
+        "SOLVER.TRAINER": trainer,
+    }
+    chosen = ({} if epochs is None else {"SOLVER.EPOCHS": epochs}) | dict(settings)
+    cfg = configure(None, _pairs(fixed | chosen), seed)
+    options = _pairs(chosen)
+    record = run(cfg, role, options=options, device=device, resume=resume, overwrite=overwrite)
+    folder = RunFolder(cfg, run_name(cfg, options)).path
+    model = network.given or resolve.build(host.models(dataset), network.name, cfg, record["num_classes"])
+    weights.load(model, folder / "student_latest", network.name)
+    file = folder / "student_latest"
+    if role == "teacher":
+        file = store.path(dataset, store.TeacherName(network.name, store.KINDS[name]), cfg.EXPERIMENT.SEED)
+    model.to(resolve_device(device)).eval()
+    return Trained(model, network.name, dataset, record["top1"]["last"], folder, file, record)
+
+
+def _pairs(settings: Settings) -> list[str]:
+    return [part for key, value in settings.items() for part in (key, str(value))]

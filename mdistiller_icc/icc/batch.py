@@ -1,0 +1,33 @@
+"""What somebody's own training loop hands to ICC, looked at before anything is done with it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.icc.positive import Memory, Positive, Twin
+
+
+def check_batch(positive: Positive, feature: Tensor, target: Tensor, index: Tensor | None) -> None:
+    """Look at the shapes, which costs no wait for the device.
+
+    Args:
+        positive: says what it needs; of D = 0, if it has seen no feature yet.
+        feature: ``(B + V, D)``.
+        target: ``(B,)``.
+        index: ``(B,)``, or None.
+
+    Raises:
+        UserError: one of them is not what it has to be, or missing.
+    """
+    if target.dim() != 1 or target.is_floating_point():
+        raise UserError(f"ICCLoss: target is {tuple(target.shape)}; wanted class numbers (B,), as before any mixup")
+    if index is None and not isinstance(positive, Twin):
+        raise UserError("ICCLoss: wanted index, the images' numbers; without them only positive='twin' works")
+    if isinstance(positive, Memory) and not len(positive.table):
+        raise UserError("ICCLoss: wanted num_data, how many training images there are, for positive='memory'")
+    batch, views = len(target), len(positive.second_views(target if index is None else index))
+    dim = positive.dim or feature.shape[-1]
+    if feature.shape != (batch + views, dim):
+        of_views = f", of the batch and after it of the {views} images of second_views(index)" if views else ""
+        raise UserError(f"ICCLoss: feature is {tuple(feature.shape)}; wanted ({batch + views}, {dim}){of_views}")

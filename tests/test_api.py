@@ -1,0 +1,184 @@
+"""Training from Python: real runs on handwritten digits, with networks, data and methods of one's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Subset, TensorDataset, WeightedRandomSampler
+
+from mdistiller_icc import TorchData, UserError, distill, register, train_teacher
+from mdistiller_icc.data import digits
+from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.engine.run_folder import RunFolder, run_name
+from mdistiller_icc.run import configure, run
+
+SETTINGS = {"DATASET.NUM_WORKERS": 0, "SOLVER.BATCH_SIZE": 16, "ICC.MARGIN": -1.0}
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.BatchNorm2d(2 * width), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+        )  # fmt: skip
+        self.head = nn.Linear(32 * width, 10)
+
+    def forward(self, image):
+        return self.head(self.body(image))
+
+
+class Mimic(Distiller):
+    def forward_train(self, image, target, **_):
+        logits_teacher, _ = self.teach(image)
+        logits_student, _ = self.student(image)
+        loss_kd = F.mse_loss(logits_student, logits_teacher)
+        return logits_student, {"loss_ce": F.cross_entropy(logits_student, target), "loss_kd": loss_kd}
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Training and test images of one's own, (3, 32, 32)."""
+
+    def some(split, count):
+        pictures = torch.from_numpy(split.images[:count]).float().div(127.5).sub(1)
+        return TensorDataset(pictures, torch.from_numpy(split.labels[:count]))
+
+    source = digits.read()
+    return some(source.train, 240), some(source.test, 120)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("notebook")
+
+
+@pytest.fixture(autouse=True)
+def inside(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture(scope="module")
+def teacher(images, folder):
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return train_teacher(Net(16), images, epochs=3, seed=1, settings=SETTINGS)
+
+
+def accuracy(model, images):
+    pictures, labels = images.tensors
+    with torch.no_grad():
+        return 100 * (model(pictures).argmax(1) == labels).float().mean().item()
+
+
+def test_a_teacher_of_ones_own(teacher, images):
+    assert teacher.checkpoint.parts == ("teachers", "own_tensordataset", f"{teacher.architecture}_icc_seed1.pth")
+    written = torch.load(teacher.checkpoint, weights_only=True)
+    assert written["meta"]["kind"] == "icc" and written["meta"]["run"].startswith("own_tensordataset/ICC,Net-")
+    assert all(torch.equal(written["model"][name], tensor) for name, tensor in teacher.model.state_dict().items())
+    assert teacher.top1 == pytest.approx(accuracy(teacher.model, images[1]), abs=1e-4) and teacher.top1 > 30
+    assert (teacher.folder / "record.json").is_file() and teacher.record["status"] == "finished"
+
+
+def test_its_student(teacher, images):
+    torch.manual_seed(1)
+    net = Net(4)
+    student = distill(teacher, net, "DKD", epochs=3, settings=SETTINGS)
+    assert student.model is net and not net.training
+    assert student.top1 == pytest.approx(accuracy(net, images[1]), abs=1e-4)
+    assert student.record["teacher"]["kind"] == "icc" and student.record["teacher"]["seed"] == 1
+    with pytest.raises(UserError, match="holds a run already"):
+        distill(teacher, Net(4), "DKD", epochs=3, settings=SETTINGS)
+    again = distill(teacher, Net(4), "DKD", epochs=3, settings=SETTINGS, resume=True)  # it is finished
+    assert all(torch.equal(tensor, again.model.state_dict()[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_network_with_its_weights_teaches_a_network_of_the_same_kind_by_a_method_of_ones_own(teacher, images):
+    before = {name: tensor.clone() for name, tensor in teacher.model.state_dict().items()}
+    student = distill(teacher.model, Net(16), Mimic, images, epochs=1, settings=SETTINGS)
+    assert student.record["method"] == "Mimic" and student.record["teacher"]["kind"] == "file"
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in teacher.model.parameters())
+    assert teacher.model(images[1][:2][0]).shape == (2, 10)  # what was given has no hooks
+
+
+def test_loaders_keep_their_batches(teacher, images):
+    train, test = images
+    only = [i for i, label in enumerate(train.tensors[1]) if label < 5]
+    weights = [float(i in set(only)) for i in range(len(train))]
+    loader = DataLoader(train, 20, sampler=WeightedRandomSampler(weights, 100))
+    own = TorchData(loader, DataLoader(test, 50), "halves", [str(i) for i in range(10)])
+    seen = []
+
+    class Seeing(Mimic):
+        def forward_train(self, image, target, *, index, **_):
+            assert torch.equal(image, train.tensors[0][index]) and torch.equal(target, train.tensors[1][index])
+            seen.append(target)
+            return super().forward_train(image, target)
+
+    student = distill(teacher.model, Net(4), Seeing, own, epochs=1, settings=SETTINGS)
+    assert [len(batch) for batch in seen] == [20] * 5 and torch.cat(seen).max() < 5
+    assert student.record["dataset"] == "halves" and student.record["num_train"] == 240
+
+
+@pytest.mark.parametrize("method", ["RKD", "CRD"])
+def test_methods_that_need_more(method, teacher):
+    assert distill(teacher, Net(4), method, epochs=1, settings=SETTINGS).record["status"] == "finished"
+
+
+@pytest.mark.parametrize("method", ["ICC", "NONE"])
+def test_it_is_the_run_of_the_command_line(method):
+    options = {"DATASET.FRACTION": 0.1, "SOLVER.BATCH_SIZE": 16, "ICC.MARGIN": -1}
+    ours = train_teacher("resnet8", "digits", method, epochs=1, settings=options)
+    pairs = ["DATASET.TYPE", "digits", "DISTILLER.TYPE", method, "DISTILLER.STUDENT", "resnet8", "SOLVER.EPOCHS", "1"]
+    pairs += [str(part) for pair in options.items() for part in pair]
+    cfg = configure(None, pairs)
+    run(cfg, "student", options=pairs)
+    theirs = RunFolder(cfg, run_name(cfg, pairs)).path / "student_latest"
+    state = torch.load(theirs, weights_only=True)["model"]
+    assert all(torch.equal(tensor, state[name]) for name, tensor in ours.model.state_dict().items())
+    assert ours.model(torch.zeros(1, 3, 32, 32))[0].shape == (1, 10)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda t, i: distill(t.model, Net(4)), "wanted data"),
+    (lambda t, i: train_teacher(Net(4), TorchData(*i, name="digits")), "'digits' is a data set of its own already"),
+    (lambda t, i: train_teacher(Net(4), ([(i[0][0][0], 0)], i[1])), "list does not say its classes"),
+    (lambda t, i: train_teacher(Net(4), (i[0], TensorDataset(torch.zeros(9, 1, 8, 8)))), r"got \(1, 8, 8\)"),
+    (lambda t, i: train_teacher(Net(4), i, settings={"DATASET.FRACTION": 0.5}), "take a torch Subset"),
+    (lambda t, i: train_teacher(Net(4), (DataLoader(i[0], collate_fn=list), i[1])), "give its data set instead"),
+    (lambda t, i: train_teacher(Net(4), (Subset(i[0], range(9)), i[1]), "ICCC"), "did you mean 'ICC'"),
+    (lambda t, i: distill(t, Net(4), type("KD", (Mimic,), {})), "there is a distiller KD already"),
+    (lambda t, i: distill(t, "resnet9"), "no network 'resnet9'.*did you mean"),
+])  # fmt: skip
+def test_mistakes(call, message, teacher, images):
+    with pytest.raises(UserError, match=message):
+        call(teacher, images)
+
+
+def test_the_package_is_imported_without_torch_and_tells_its_names():
+    code = """
+import sys, mdistiller_icc
+assert "torch" not in sys.modules
+assert set(mdistiller_icc.__all__) <= set(dir(mdistiller_icc))
+try:
+    mdistiller_icc.nothing
+except AttributeError as error:
+    print(error)
+help(mdistiller_icc)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "module 'mdistiller_icc' has no attribute 'nothing'" in told
+    for name in ("class ICCLoss(", "class Trained(", "train_teacher(", "distill(", "with_features(", "register("):
+        assert name in told
+
+
+def test_registering_is_still_one_call():
+    assert register(verbose=False).host.name in ("builtin", "mdistiller")
