@@ -33,4 +33,5 @@ def find_config(given: str | Path) -> Path:
     if below in known:
         raise UserError(f"{given}: no such file; the configuration that comes with the package is --cfg {below}")
     beside = [str(file) for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    raise UserError(f"{given}: no such file or shipped configuration{nearest(below, [*known, *beside])}")
+    meant = nearest(str(given), beside) or nearest(below, known)
+    raise UserError(f"{given}: no such file or shipped configuration{meant}")
