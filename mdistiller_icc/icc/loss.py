@@ -38,8 +38,7 @@ class ICCLoss(WholeBatch, nn.Module):
         weight: λ; 0 turns everything off.
         gradnorm_share: where given, λ keeps an anchor's pull at this share of cross-entropy's.
         margin: δ; this and the rest are the settings of the node ``ICC``, with its defaults: docs/icc.md.
-        gather: whether all processes have the queues of the whole batch, whose shares `ranks.share` gives; else each
-            has its own.
+        gather: whether all processes have the whole batch's queues, and `share` is what each has of it.
         num_data: how many training images there are, for ``positive="memory"``.
 
     Raises:
@@ -141,9 +140,7 @@ class ICCLoss(WholeBatch, nn.Module):
                 of_ce = cross_entropy_pull(logits, target, classifier)
                 pulls = self.sum_of_all(torch.stack([part * of_ce, intra_class_pull(each, feature, anchors)]))
             weight: Tensor = self.weight(pulls)
-        self.watch.step(
-            feature[:batch].detach(), target, passed, each.detach(), tuplets.valid.any(1).sum(), weight, pulls
-        )
+        self.watch.step(feature[:batch].detach(), target, passed, each.detach(), tuplets.valid, weight, pulls)
         return weight * loss_intra
 
     def figures(self) -> dict[str, float | None]:

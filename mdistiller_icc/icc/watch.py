@@ -43,12 +43,13 @@ class Watch:
         target: Tensor,
         passed: Tensor,
         loss_per_anchor: Tensor,
-        anchors: Tensor,
+        valid: Tensor,
         weight: Tensor,
         pulls: Tensor | None,
     ) -> None:
         """Add a step: the batch's features z ``(B, D)`` and classes ``(B,)``, and what `ICC.losses` made of them."""
         self.steps += 1
+        anchors = valid.any(1).sum()
         self.means.add("icc/passed", passed.sum(), len(target))
         self.means.add("icc/anchors", anchors, len(target))
         self.means.add("icc/loss_intra", loss_per_anchor.sum(), anchors)
