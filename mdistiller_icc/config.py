@@ -184,6 +184,8 @@ def merge(cfg: CfgNode, new: dict[str, Any], source: str, prefix: str = "") -> N
     """
     for key, value in new.items():
         name = f"{prefix}{key}"
+        if name in schema.RETIRED:
+            continue
         if key not in cfg:
             ours = schema.FORKS.get(name, "").removeprefix(prefix)
             if ours not in cfg:

@@ -1,9 +1,11 @@
-"""Means over an epoch, kept on the device and read once at its end."""
+"""Means over an epoch and over all processes, kept on the device and read once at its end."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from mdistiller_icc import ranks
 
 CHUNK = 64
 """Additions that are collected before they are summed at once: adding one number costs as much as adding many."""
@@ -31,8 +33,9 @@ class EpochMeans:
 
     def read(self) -> dict[str, float]:
         """The means since the last reading, 0 where nothing had any weight."""
-        sums = {name: map(float, _summed(added)) for name, added in self._added.items()}
+        every = ranks.of_all({name: [*map(float, _summed(added))] for name, added in self._added.items()})
         self._added = {}
+        sums = {name: map(sum, zip(*(own[name] for own in every), strict=True)) for name in every[0]}
         return {name: total / weight if weight else 0.0 for name, (total, weight) in sums.items()}
 
 

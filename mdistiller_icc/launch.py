@@ -17,24 +17,27 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc import plugin, settings
+from mdistiller_icc.calling import call
 from mdistiller_icc.config import ADDED, load_config
 from mdistiller_icc.data import data_sets
+from mdistiller_icc.distillers.base import check_standardised
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.run_folder import flat
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import Registered, register, with_weights
+from mdistiller_icc.shipped import find_config
 from mdistiller_icc.teachers import checkpoint, pretrained, resolve, store, weights
 
 ANY_NUMBER = 100
 """Of classes, for a data set of a fork's, of which only the names of a network's weights are looked at."""
 NOBODY = "none"
 """The teacher's name in a recipe that has no teacher."""
-READ = ("EXPERIMENT.SEED", "DISTILLER.TEACHER_CKPT", "DISTILLER.TEACHER_SEED")
+READ = ("EXPERIMENT.SEED", "DISTILLER.TEACHER_CKPT", "DISTILLER.TEACHER_SEED", "DISTILLER.LOGIT_STAND")
 """Of the settings we add to a host, those that have an effect in its own scripts."""
 UNKNOWN = (
     "{}: mdistiller's own scripts do not know it; leave it out, or train with "
-    "MDISTILLER_ICC_HOST=mdistiller python tools/train.py"
+    f"MDISTILLER_ICC_HOST=mdistiller {call('train')}"
 )
 
 
@@ -68,7 +71,7 @@ class LaunchedConfig(CfgNode):
         Raises:
             UserError: it cannot be read, or holds an unknown key or a wrong type.
         """
-        self._take(load_config(self, cfg_filename))
+        self._take(load_config(self, find_config(cfg_filename)))
 
     def merge_from_list(self, cfg_list: Sequence[str] | None) -> None:
         """Merge ``KEY VALUE`` pairs.
@@ -89,7 +92,8 @@ class LaunchedConfig(CfgNode):
         known = data_sets().get(dataset)
         if known is not None and known.known_to == "us":
             raise UserError(UNKNOWN.format(f"DATASET.TYPE {dataset}"))
-        lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller")
+        distiller = lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller")
+        check_standardised(self, distiller, host.distiller_dict)
         lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
         if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
             raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")

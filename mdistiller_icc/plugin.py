@@ -76,7 +76,7 @@ def _register() -> Registered:
 
 
 def register(verbose: bool = True) -> Registered:
-    """Add the ICC recipe, four distillers, their settings and the ``X_icc`` / ``X_vanilla`` teachers to the host.
+    """Add the ICC recipe, our distillers, their settings and the ``X_icc`` / ``X_vanilla`` teachers to the host.
 
     Idempotent; a name the host already has is never overwritten. Says what it added unless ``verbose`` is False.
     """

@@ -13,7 +13,7 @@ FEATURES = "{'feats': [...], 'preact_feats': [...], 'pooled_feat': (B, D)}"
 
 
 def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
-    """Run one black image through ``model`` and return its logits and features; see `checked` and `returned`.
+    """Run one grainy image through ``model`` and return its logits and features; see `checked` and `returned`.
 
     >>> logits, features = probe(resnet8(num_classes=10), image_size=32)     # doctest: +SKIP
     >>> features["pooled_feat"].shape                                        # doctest: +SKIP
@@ -24,14 +24,15 @@ def probe(model: nn.Module, image_size: int) -> tuple[Tensor, dict[str, Any]]:
 
 @torch.no_grad()
 def returned(model: nn.Module, image_size: int) -> Any:
-    """What ``model``, in eval mode, returns for one black image.
+    """What ``model``, in eval mode, returns for one grainy image.
 
     Eval mode leaves batch-norm statistics alone, and no random number is drawn; the modes of the
     modules are put back as they were.
     """
     modes = {module: module.training for module in model.modules()}
     parameter = next(model.parameters())
-    image = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    grains = torch.arange(3 * image_size**2, dtype=torch.float64) * 0.618034 % 1 * 4 - 2
+    image = grains.view(1, 3, image_size, image_size).to(parameter)
     model.eval()
     try:
         return model(image)

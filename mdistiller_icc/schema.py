@@ -16,7 +16,7 @@ MDISTILLERS: dict[str, Settings] = {
         "TEST": {"BATCH_SIZE": count(64, "Images per batch of an evaluation; no result depends on it.", most=2**20)},
     },
     "DISTILLER": {
-        "TYPE": Setting("NONE", "The method: one of the nodes below, or NONE for plain training."),
+        "TYPE": Setting("NONE", "The method: one of those below, a sum such as DKD+CRD, or NONE for plain training."),
         "TEACHER": Setting("ResNet50", "The network that is learnt from; X_icc and X_vanilla come from the store."),
         "STUDENT": Setting("resnet32", "The network that is trained, in teacher recipes too."),
     },
@@ -72,10 +72,12 @@ OURS: dict[str, Settings] = {
         ),
     },
     "DISTILLER": {
+        "LOGIT_STAND": Setting(False, "Whether a method compares standardised logits, which makes it METHOD+LS."),
         "TEACHER_CKPT": Setting("", "A teacher's checkpoint, wherever it is.", form="path"),
         "TEACHER_SEED": Setting(
             None, "Which of a stored teacher's seeds; None is the one without.", least=0, most=2**63 - 1, kind=int
         ),
+        "GATHER": Setting(True, "Of several processes: whether losses between images see the whole batch."),
     },
     "SOLVER": {
         "SCHEDULE": Setting("step", "How the learning rate falls.", choices=("step", "cosine")),
@@ -86,6 +88,7 @@ OURS: dict[str, Settings] = {
         "CHANNELS_LAST": Setting(
             "auto", "Whether images are laid out channels-last.", choices=("auto", "always", "never")
         ),
+        "SYNC_BN": Setting(False, "Of several processes: whether batch norms see the whole batch."),
         "COMPILE": Setting(False, "Whether the training step goes through torch.compile."),
         "EVAL_EVERY": count(1, "Epochs from one evaluation to the next; the last epoch is always evaluated."),
         "ON_NAN": Setting(
@@ -102,6 +105,8 @@ def of_every_run() -> dict[str, Settings]:
     return {group: {**MDISTILLERS.get(group, {}), **OURS.get(group, {})} for group in {**MDISTILLERS, **OURS}}
 
 
+RETIRED = ("ICC.QUEUE.GATHER", "CKD.GATHER", "BICKD.GATHER", "PCKD.GATHER")
+"""Keys of version 0.1.0 that ``DISTILLER.GATHER`` has replaced; files that still have them are read without."""
 FORKS = {
     "SOLVER.LR_COSINE": "SOLVER.SCHEDULE",
     "SOLVER.LR_COSINE_MIN": "SOLVER.LR_MIN",

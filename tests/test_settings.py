@@ -108,7 +108,8 @@ def test_a_method_takes_both_ends_of_every_range_and_one_step_in_each(method):
 def step(distiller):
     torch.manual_seed(0)
     image, target = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
-    _logits, losses = distiller.train()(image=image, target=target, index=torch.arange(8), epoch=1)
+    batch = {"image": image, "strong": image.flip(3), "target": target, "index": torch.arange(8)}
+    _logits, losses = distiller.train()(**batch, epoch=1)
     sum(losses.values()).backward()
 
 
@@ -149,6 +150,7 @@ def test_a_hosts_own_method_of_another_type_is_left_alone():
         ("SOLVER: {LR: {[]: 1}}", None, "line 1: not readable as YAML: found unhashable key"),
         ("SOLVER: {LR: 1}\nDATASET:\nSOLVER: {LR: 2}", None, "line 3: not readable as YAML: 'SOLVER' stands twice"),
         ("SOLVER: {LR: " + "1" * 5000 + "}", None, "SOLVER.LR wants a number, got '" + "1" * 78 + "…"),
+        ("SOLVER: {LR: " + "1" * 400 + "}", None, "SOLVER.LR wants a number, got '" + "1" * 78 + "…"),
         ("SOLVER: {EPOCHS: 0x" + "f" * 5000 + "}", None, "wants a whole number, got '0xff"),
         ("SOLVER: {LR: " + "[" * 10_000 + "]" * 10_000 + "}", None, "not readable as YAML: nested too deeply"),
         ("SOLVER: {SCHEDULER: cosine}", None, "unknown key SOLVER.SCHEDULER; SOLVER.SCHEDULE step or cosine says it"),
@@ -205,6 +207,11 @@ def test_anchors_that_expand_without_end_are_refused_before_they_do(tmp_path, me
 def test_what_is_refused_by_name(options, message):
     with pytest.raises(UserError, match=message):
         checked(*options)
+
+
+def test_whoever_reads_a_configuration_gets_one_in_range():
+    with pytest.raises(UserError, match="^SOLVER.BATCH_SIZE must be at least 1, not 0$"):
+        configure(None, ["SOLVER.BATCH_SIZE", "0"])
 
 
 def test_a_value_in_a_message_is_cut_at_80_characters_and_a_message_is_one_line():

@@ -20,8 +20,8 @@ NAMES = [*EVERY, *EVERY, *OTHERS]
 NUMBERS = [
     "0", "-0.0", "1", "-1", "2", "3.0", "2.5", "1e-4", "1e308", "-1e308", "1e309", "5e-324", ".inf", "-.inf", ".nan",
     "nan", "inf", "0x10", "0o17", "0b11", "0240", "1_000", "+5", "1:30", "1:30.5", str(2**31), str(2**63),
-    str(-(2**64)), str(10**40), "1" * 5000, "-" + "9" * 5000, "0x" + "f" * 5000, "0." + "3" * 5000, "1e" + "9" * 5000,
-    "1j", "1/3", "١٢",
+    str(-(2**64)), str(10**40), str(10**400), "1" * 5000, "-" + "9" * 5000, "0x" + "f" * 5000,
+    "0." + "3" * 5000, "1e" + "9" * 5000, "1j", "1/3", "١٢",
 ]  # fmt: skip
 WORDS = [
     "''", "x", "x" * 5000, "None", "null", "~", "True", "false", "off", "maybe", "..", "../..", "/etc", "/",
@@ -111,6 +111,23 @@ def test_generated_settings_end_in_one_line_or_pass(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_thousands_of_generated_settings_end_in_one_line_or_pass(monkeypatch, tmp_path):
     _tried(6000, 1, monkeypatch, tmp_path)
+
+
+@pytest.mark.slow
+def test_real_processes_end_in_one_line_as_well(command, tmp_path):
+    (tmp_path / "growing.yaml").write_text(GROWING)
+    (tmp_path / "deep.yaml").write_text("SOLVER: {LR: " + "[" * 10_000 + "]" * 10_000 + "}")
+    (tmp_path / "digits.yaml").write_text("SOLVER: {EPOCHS: " + "1" * 5000 + "}")
+    for arguments in (
+        ["--cfg", "growing.yaml"], ["--cfg", "deep.yaml"], ["--cfg", "digits.yaml"], ["--device", "hpu"],
+        ["--seed", "1" * 5000], ["SOLVER.LR", "{[]: 1}"], ["SOLVER.LR", "-" * 3000 + "1"], ["X" * 5000, "1"],
+        ["EXPERIMENT.NAME", "\udcff"], ["EXPERIMENT.PROJECT", "../.."], ["CRD.NCE.MOMENTUM", "1e308"],
+        ["SOLVER.BATCH_SIZE", str(2**64)],
+    ):  # fmt: skip
+        done = command("tools/train.py", *arguments)
+        assert done.returncode == 2 and done.stderr.startswith("error: "), done
+        assert done.stderr.count("\n") == 1 and len(done.stderr) < 500, done
+    assert {path.name for path in tmp_path.iterdir()} == {"growing.yaml", "deep.yaml", "digits.yaml"}
 
 
 def _tried(count, seed, monkeypatch, tmp_path):

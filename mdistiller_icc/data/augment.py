@@ -48,7 +48,7 @@ class Draws:
     def __len__(self) -> int:
         return len(self.flip)
 
-    def __getitem__(self, rows: slice) -> Draws:
+    def __getitem__(self, rows: slice | Tensor) -> Draws:
         return Draws(self.angle[rows], self.top[rows], self.left[rows], self.flip[rows])
 
     def to(self, device: torch.device) -> Draws:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mdistiller_icc import ranks
+
 from .contrast import ContrastiveSampler
 from .randomness import Stream, generator, mix
 
@@ -17,11 +19,17 @@ from .randomness import Stream, generator, mix
 class Pixels(Protocol):
     """Where the images of a loader come from, augmented if it is a training loader's."""
 
-    def stream(self, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
-        """The images of each batch (B,), uint8 (B, 3, H, W) on the device; random by ``numbers``."""
+    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
+        """The images of a pass, uint8 (B, 3, H, W) on the device, batch by batch.
 
-    def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
-        """The images ``index`` (V,) at once, uint8 (V, 3, H, W) on the device; random by ``numbers``."""
+        Args:
+            order: (N,) images.
+            batches: positions (B,) in it; others are other processes'.
+            numbers: gives every image of ``order`` its random numbers, whoever takes it.
+        """
+
+    def take(self, index: Tensor, numbers: torch.Generator, rows: slice) -> Tensor:
+        """Of the images ``index`` (V,) these ``rows`` at once, uint8 (V, 3, H, W) on the device; random likewise."""
 
 
 class Normalize:
@@ -67,7 +75,12 @@ class _Loader:
         self._labels = torch.from_numpy(labels).to(device)
 
     def __len__(self) -> int:
-        return len(batch_sizes(self.num_data, self.batch_size))
+        return len(self.sizes)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many images each batch has, of all processes."""
+        return batch_sizes(self.num_data, self.batch_size)
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:
@@ -87,12 +100,14 @@ def batch_sizes(count: int, batch_size: int) -> list[int]:
 class TrainLoader(_Loader):
     """Augmented batches ``(image, target, index)`` in random order; the last one's size is as `batch_sizes` has it.
 
+    Of several processes each has its `ranks.share` of the very batches that one would have.
+
     All randomness comes from (seed, epoch): say `set_epoch` before each pass; without it a pass repeats the last.
 
     Args:
         pixels: of the training images.
         labels: int64 (N,).
-        batch_size: images per batch.
+        batch_size: images per batch, of all processes.
         seed: of the run.
         contrast: adds CRD's ``contrastive_index`` (B, K + 1) to every batch.
     """
@@ -121,34 +136,49 @@ class TrainLoader(_Loader):
         order = torch.randperm(self.num_data, generator=numbers)
         if self._contrast is not None:
             self._contrast.set_seed(mix(self._seed, self._epoch, Stream.NEGATIVES))
-        sizes = batch_sizes(self.num_data, self.batch_size)
-        indices = order.to(self._device).split(sizes)
-        for image, index in zip(self._pixels.stream(order.split(sizes), numbers), indices, strict=True):
+        batches = torch.arange(self.num_data).split(self.sizes)
+        own = [ranks.share(len(batch)) for batch in batches]
+        images = self._pixels.stream(order, [batch[rows] for batch, rows in zip(batches, own, strict=True)], numbers)
+        indices = order.to(self._device).split([len(batch) for batch in batches])
+        for image, whole, rows in zip(images, indices, own, strict=True):
+            index = whole[rows]
             batch = self._normalize(image), self._labels[index], index
-            yield batch if self._contrast is None else (*batch, self._contrast(index))
+            yield batch if self._contrast is None else (*batch, self._contrast(whole)[rows])
 
     def relabel(self, labels: Tensor) -> None:
         """Replace the labels (N,)."""
         self._labels = labels
 
-    def views(self, index: Tensor) -> Tensor:
-        """Fresh augmented views (V, 3, H, W) of the training images ``index`` (V,); batches stay what they were."""
-        return self._normalize(self._pixels.take(index, self._view_numbers))
+    def views(self, index: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Fresh augmented views (V, 3, H, W) of the training images ``index`` (V,); batches stay what they were.
+
+        Of ``rows`` of them alone, but the same views, where other processes take the others.
+        """
+        return self._normalize(self._pixels.take(index, self._view_numbers, rows))
 
 
 class TestLoader(_Loader):
-    """Batches ``(image, target)`` in the data set's order, normalised and otherwise as they are."""
+    """Batches ``(image, target)`` in the data set's order, normalised and otherwise as they are.
+
+    Of several processes each has its `ranks.share` of the images, and none has one that another has.
+    """
 
     __test__ = False
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing is random here; every loader is driven alike."""
 
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def _batches(self) -> list[Tensor]:
+        own = torch.arange(self.num_data)[ranks.share(self.num_data)]
+        return [*own.split(batch_sizes(len(own), self.batch_size))] if len(own) else []
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        sizes = batch_sizes(self.num_data, self.batch_size)
-        batches, targets = torch.arange(self.num_data).split(sizes), self._labels.split(sizes)
-        for image, target in zip(self._pixels.stream(batches, torch.Generator()), targets, strict=True):
-            yield self._normalize(image), target
+        order, batches = torch.arange(self.num_data), self._batches()
+        for image, rows in zip(self._pixels.stream(order, batches, torch.Generator()), batches, strict=True):
+            yield self._normalize(image), self._labels[rows[0] : rows[-1] + 1]
 
 
 @dataclass(frozen=True)

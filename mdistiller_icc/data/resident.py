@@ -31,20 +31,23 @@ class ResidentPixels:
         self._images = np.asarray(images) if self._on_cpu else torch.from_numpy(images[rows]).to(device)
         self._ahead: tuple[torch.Generator, Draws, int] | None = None
 
-    def stream(self, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
-        draws = draw(self._augmentation, sum(map(len, batches)), numbers).to(self._device)
+    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
+        if not batches:
+            return
+        own = torch.cat([*batches])
+        draws = draw(self._augmentation, len(order), numbers)[own].to(self._device)
+        order = order[own].to(self._device)
         # A CPU is quickest while a batch is in its cache; an accelerator when one launch serves many batches.
         many = 1 if self._on_cpu else max(1, GROUP // len(batches[0]))
         begin = 0
         for first in range(0, len(batches), many):
-            group = batches[first : first + many]
-            order = torch.cat([*group]).to(self._device)
-            rows = slice(begin, begin + len(order))
+            sizes = [len(batch) for batch in batches[first : first + many]]
+            rows = slice(begin, begin + sum(sizes))
             begin = rows.stop
-            yield from self._augmented(order, draws[rows]).split([len(batch) for batch in group])
+            yield from self._augmented(order[rows], draws[rows]).split(sizes)
 
-    def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
-        return self._augmented(index.to(self._device), self._next_draws(len(index), numbers))
+    def take(self, index: Tensor, numbers: torch.Generator, rows: slice) -> Tensor:
+        return self._augmented(index[rows].to(self._device), self._next_draws(len(index), numbers)[rows])
 
     def _next_draws(self, count: int, numbers: torch.Generator) -> Draws:
         """Those of the next ``count`` images; many are drawn at once, which costs as much as drawing a few."""

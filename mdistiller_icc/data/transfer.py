@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.losses.gather import gather_rows
 
 from .loaders import Loaded
 from .source import Files, Split
@@ -45,4 +46,4 @@ def label(dataset: Loaded, teacher: nn.Module, device: torch.device) -> None:
     """
     if dataset.unlabelled is not None:
         seen = [teacher(image.to(device))[0].argmax(dim=1) for image, _label in dataset.unlabelled]
-        dataset.train.relabel(torch.cat(seen))
+        dataset.train.relabel(*gather_rows(torch.cat(seen)))

@@ -80,8 +80,10 @@ class WorkerPixels:
         self._batches = _Batches()
         self._loader: DataLoader[Tensor | UserError] | None = None
 
-    def stream(self, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
-        keys = iter(self._keys(torch.cat([*batches]), numbers))
+    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
+        if not batches:
+            return
+        keys = iter(self._keys(order, numbers, torch.cat([*batches])))
         self._batches.keys = [list(itertools.islice(keys, len(batch))) for batch in batches]
         for image in self._processes():
             if isinstance(image, UserError):
@@ -108,12 +110,14 @@ class WorkerPixels:
         del _warm[:-WARM]
         return self._loader
 
-    def take(self, index: Tensor, numbers: torch.Generator) -> Tensor:
-        return torch.stack([self._samples.make(key) for key in self._keys(index, numbers)]).to(self._device)
+    def take(self, index: Tensor, numbers: torch.Generator, rows: slice) -> Tensor:
+        keys = self._keys(index.cpu(), numbers, slice(None))
+        own = keys[rows]  # where there are none, an image tells their shape
+        return torch.stack([self._samples.make(key) for key in own or keys[:1]])[: len(own)].to(self._device)
 
-    def _keys(self, index: Tensor, numbers: torch.Generator) -> list[Key]:
-        seeds = torch.randint(2**62, (len(index),), generator=numbers)
-        return list(zip(self._rows[index.cpu().numpy()].tolist(), seeds.tolist(), strict=True))
+    def _keys(self, index: Tensor, numbers: torch.Generator, rows: slice | Tensor) -> list[Key]:
+        seeds = torch.randint(2**62, (len(index),), generator=numbers)[rows]
+        return list(zip(self._rows[index[rows].numpy()].tolist(), seeds.tolist(), strict=True))
 
 
 class _Samples(IndexedDataset[Tensor | UserError]):

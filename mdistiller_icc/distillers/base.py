@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.losses.gather import WholeBatch
 from mdistiller_icc.settings import Settings, node
 
 Features = dict[str, Any]
@@ -25,8 +27,12 @@ class Hooks:
     """The kind of teacher that the method trains (``icc``, ``vanilla``); None if it distils into students."""
     channels_last: ClassVar[bool] = False
     """Whether it takes images and features in channels-last layout, so never calls ``view`` on them."""
+    takes_standardised: ClassVar[bool] = False
+    """Whether it compares logits, and standardised ones if ``DISTILLER.LOGIT_STAND`` is set."""
     settled: int | None = None
     """From this epoch on training passes no longer depend on the epoch; None if they always may."""
+    gather: bool = True
+    """Whether images are related to those of all processes' batches, and remembered by all; ``DISTILLER.GATHER``."""
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
@@ -51,7 +57,7 @@ class Hooks:
         return []
 
 
-class Distiller(Hooks, nn.Module):
+class Distiller(WholeBatch, Hooks, nn.Module):
     """A student, the frozen teacher it learns from, and the loss between them.
 
     A subclass defines ``forward_train(image, target, **kwargs)`` and returns
@@ -146,6 +152,26 @@ def adopt(distiller: type[Any]) -> type[Any]:
         return distiller
     alone = "teacher" not in inspect.signature(distiller.__init__).parameters
     return type(distiller.__name__, (distiller, Hooks), {"teacher_kind": "vanilla"} if alone else {})
+
+
+def check_standardised(cfg: CfgNode, distiller: type[Any], registry: dict[str, Any]) -> None:
+    """Look at whether a method knows what ``DISTILLER.LOGIT_STAND`` asks for.
+
+    Args:
+        cfg: the whole configuration.
+        distiller: the method in ``DISTILLER.TYPE``.
+        registry: the host's distillers, of which a message names those that do.
+
+    Raises:
+        UserError: it does not, as a host's own and those that compare no logits.
+    """
+
+    def able(method: Any) -> bool:
+        return isinstance(method, type) and issubclass(method, Hooks) and method.takes_standardised
+
+    if cfg.DISTILLER.LOGIT_STAND and not able(distiller):
+        what = f"{cfg.DISTILLER.TYPE} of this host takes no standardised logits"
+        raise UserError(f"DISTILLER.LOGIT_STAND: {what}; {', '.join(filter(lambda n: able(registry[n]), registry))} do")
 
 
 def build(distiller: type[Any], student: nn.Module, teacher: nn.Module | None, cfg: CfgNode, num_data: int) -> Any:

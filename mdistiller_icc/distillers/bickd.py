@@ -10,9 +10,8 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.losses.bickd import class_contrastive_loss, sample_contrastive_loss
-from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.kd import kd_loss
-from mdistiller_icc.settings import Setting, temperature, weight
+from mdistiller_icc.settings import temperature, weight
 
 
 class BicKD(Distiller):
@@ -24,14 +23,12 @@ class BicKD(Distiller):
     Args:
         student: the network that is trained.
         teacher: the network it learns from.
-        cfg: reads the node ``BICKD``: ``SC`` is rows, ``CC`` columns, each with a pull and a push;
-            ``GATHER`` takes the rows of every process.
+        cfg: reads the node ``BICKD``: ``SC`` is rows, ``CC`` columns, each with a pull and a push.
     """
 
     channels_last = True
     settings = {
         "TEMPERATURE": temperature(4.0),
-        "GATHER": Setting(False, "Whether the rows of every process are contrasted."),
         "LOSS": {
             "CE_WEIGHT": weight(1.0, "cross-entropy"),
             "SC_PULL_WEIGHT": weight(1.0, "the pull between the two predictions of a sample"),
@@ -46,7 +43,6 @@ class BicKD(Distiller):
         super().__init__(student, teacher)
         weights = cfg.BICKD.LOSS
         self.temperature = cfg.BICKD.TEMPERATURE
-        self.gather = cfg.BICKD.GATHER
         self.ce_weight = weights.CE_WEIGHT
         self.kd_weight = weights.KD_WEIGHT
         self.sample_weights = (weights.SC_PULL_WEIGHT, weights.SC_PUSH_WEIGHT)
@@ -55,8 +51,7 @@ class BicKD(Distiller):
     def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         logits_teacher, _features = self.teach(image)
         logits_student, _features = self.student(image)
-        rows = (logits_student, logits_teacher, target)
-        every_student, every_teacher, every_target = gather_rows(*rows) if self.gather else rows
+        every_student, every_teacher, every_target = self.of_all(logits_student, logits_teacher, target)
         loss_kd = sample_contrastive_loss(
             every_student, every_teacher, every_target, self.temperature, *self.sample_weights
         ) + class_contrastive_loss(every_student, every_teacher, self.temperature, *self.class_weights)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from torch import Tensor
 
-import torch.nn.functional as F
-from torch import Tensor, nn
-from yacs.config import CfgNode
-
-from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.logits import LogitDistiller
 from mdistiller_icc.losses.ckd import ckd_loss
-from mdistiller_icc.losses.gather import gather_rows
-from mdistiller_icc.settings import Setting, temperature, weight
+from mdistiller_icc.settings import temperature, weight
 
 
-class CKD(Distiller):
+class CKD(LogitDistiller):
     """``L = CE + w · L_CL``: no KL term, no warm-up.
 
     Zhu et al., "CKD: Contrastive Knowledge Distillation from a Sample-wise Perspective",
@@ -25,32 +20,17 @@ class CKD(Distiller):
     Args:
         student: the network that is trained.
         teacher: the network it learns from.
-        cfg: reads the node ``CKD``, whose keys are those of the authors' code; ``GATHER`` is ours and
-            contrasts with the rows of every process.
+        cfg: reads the node ``CKD``, whose keys are those of the authors' code.
     """
 
-    channels_last = True
+    node = "CKD"
+    relates_images = True
     settings = {
         "CE_WEIGHT": weight(1.0, "cross-entropy"),
         "CL_WEIGHT": weight(10.0, "the contrastive loss, w"),
         "TEMPERATURE": temperature(1.0, "Temperature that cosines are divided by, τ."),
-        "GATHER": Setting(False, "Whether the rows of every process are contrasted."),
     }
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
-        super().__init__(student, teacher)
-        self.ce_weight = cfg.CKD.CE_WEIGHT
-        self.cl_weight = cfg.CKD.CL_WEIGHT
-        self.temperature = cfg.CKD.TEMPERATURE
-        self.gather = cfg.CKD.GATHER
-
-    def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_teacher, _features = self.teach(image)
-        logits_student, _features = self.student(image)
-        rows = (logits_student, logits_teacher)
-        every_student, every_teacher = gather_rows(*rows) if self.gather else rows
-        loss_cl = ckd_loss(every_student, every_teacher, self.temperature)
-        return logits_student, {
-            "loss_ce": self.ce_weight * F.cross_entropy(logits_student, target),
-            "loss_kd": self.cl_weight * loss_cl,
-        }
+    def logit_loss(self, logits_student: Tensor, logits_teacher: Tensor, target: Tensor, epoch: int) -> Tensor:
+        weight: float = self.own.CL_WEIGHT
+        return weight * ckd_loss(logits_student, logits_teacher, self.own.TEMPERATURE)

@@ -12,13 +12,13 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import centers, centers_with_bias, classifier_name
 from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.logits import transform
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.losses.gather import gather_rows
+from mdistiller_icc.losses.kd import kd_loss
 from mdistiller_icc.losses.pckd import (
     category_contrastive_loss,
     center_alignment_loss,
     feature_alignment_loss,
-    previewed_kd_loss,
 )
 from mdistiller_icc.losses.preview import preview_weights
 from mdistiller_icc.settings import Setting, count, temperature, weight
@@ -38,13 +38,14 @@ class PCKD(Distiller):
         student: the network that is trained; its last linear layer holds the class centres.
         teacher: the network it learns from, likewise.
         cfg: reads the node ``PCKD``: ``LOSS`` has ``KD_WEIGHT`` = d, ``CC_WEIGHT`` = b, ``CA_WEIGHT`` = a,
-            ``FA_WEIGHT`` = f; ``GATHER`` previews and contrasts over every process.
+            ``FA_WEIGHT`` = f.
 
     Raises:
         UserError: a classifier cannot be found, or the two models differ in their number of classes.
     """
 
     channels_last = True
+    takes_standardised = True
     settings = {
         "TEMPERATURE": temperature(4.0),
         "CONTRAST": {
@@ -53,7 +54,6 @@ class PCKD(Distiller):
         },
         "PREVIEW_GROWTH": Setting(1.005, "Growth per epoch of the difficulty that is allowed.", least=0.5, most=2),
         "MLP_RATIO": count(16, "Width of the MLP's hidden layer, in lengths of the teacher's feature.", most=64),
-        "GATHER": Setting(False, "Whether every process's rows are previewed and contrasted."),
         "LOSS": {
             "CE_WEIGHT": weight(1.0, "cross-entropy"),
             "KD_WEIGHT": weight(1.0, "the divergence from the teacher, d"),
@@ -71,7 +71,7 @@ class PCKD(Distiller):
         self.contrast = (node.CONTRAST.TEMPERATURE, node.CONTRAST.BASE_TEMPERATURE)
         self.preview_growth = node.PREVIEW_GROWTH
         self.weights = node.LOSS
-        self.gather = node.GATHER
+        self.transform = transform(cfg)
 
         # Paths, not layers: a second reference would put them into the checkpoint twice.
         self.classifier_student = classifier_name(student, "student")
@@ -106,15 +106,16 @@ class PCKD(Distiller):
         pooled_teacher = features_teacher["pooled_feat"].flatten(1)
 
         ce = F.cross_entropy(logits_student, target, reduction="none")
-        preview = preview_weights(ce, self._of_all(ce)[0].mean(), epoch, self.preview_growth)
+        preview = preview_weights(ce, self.of_all(ce)[0].mean(), epoch, self.preview_growth)
         own, others = self._relations_to_centers(pooled_student)
-        every_own, every_other, every_target, every_preview = self._of_all(
+        every_own, every_other, every_target, every_preview = self.of_all(
             own, others, target.repeat(4), preview.detach().repeat(4)
         )
         loss_cc = category_contrastive_loss(every_own, every_other, every_target, every_preview, *self.contrast)
+        shapes = self.transform(logits_student), self.transform(logits_teacher)
 
         loss_kd = (
-            self.weights.KD_WEIGHT * previewed_kd_loss(logits_student, logits_teacher, preview, self.temperature)
+            self.weights.KD_WEIGHT * kd_loss(*shapes, self.temperature, preview)
             + self.weights.CC_WEIGHT * loss_cc
             + self.weights.CA_WEIGHT
             * center_alignment_loss(
@@ -132,9 +133,6 @@ class PCKD(Distiller):
         u = F.linear(own, centers(self.student, self.classifier_student))
         v = F.linear(others, centers(self.teacher, self.classifier_teacher))
         return u, v
-
-    def _of_all(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return gather_rows(*tensors) if self.gather else tensors
 
 
 def rotated(image: Tensor) -> Tensor:

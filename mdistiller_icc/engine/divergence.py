@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from mdistiller_icc import ranks
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 
@@ -64,6 +65,7 @@ class Watch:
         names, values = list(losses), torch.stack([as_number(loss).detach().float() for loss in losses.values()])
         self.taken = True
         if self.skips:
+            values = _of_all(values)
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             if not finite([values, *gradients]):
                 self._leave_out(names, values)
@@ -87,8 +89,9 @@ class Watch:
             raise Diverged(f"{self.where.format(self.step)}: the weights are not finite {self.at}")
 
     def _look(self) -> None:
-        first, waiting = self.step - len(self.waiting) + 1, self.waiting
-        self.waiting = []
+        first, named = self.step - len(self.waiting) + 1, [names for names, _values in self.waiting]
+        of_all = _of_all(torch.cat([values for _names, values in self.waiting])).split([*map(len, named)])
+        waiting, self.waiting = [*zip(named, of_all, strict=True)], []
         if not finite(values for _names, values in waiting):
             for step, (names, values) in enumerate(waiting, start=first):
                 if told := self._told(names, values):
@@ -110,6 +113,11 @@ class Watch:
         values = zip(names, losses.tolist(), strict=True)
         bad = ", ".join(f"{name} is {value}" for name, value in values if not math.isfinite(value))
         return f"{bad} {self.at}" if bad else ""
+
+
+def _of_all(losses: Tensor) -> Tensor:
+    """The mean of all processes' losses, so that all see the same and do the same."""
+    return ranks.summed(losses) / ranks.world() if ranks.world() > 1 else losses
 
 
 def as_number(loss: Tensor) -> Tensor:

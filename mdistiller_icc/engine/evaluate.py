@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc import ranks
 from mdistiller_icc.engine.precision import autocast
 
 
@@ -39,21 +40,22 @@ def evaluate(
 ) -> Accuracy:
     """Classify every image of ``loader`` with ``forward`` (images to logits); one device wait, at the end.
 
+    Of several processes each classifies the images of its loader, and all know the accuracy on all of them.
+
     Args:
         forward: a network in eval mode.
         loader: yields ``(image, target)``.
         device: where the batches go.
         precision: ``fp32`` or ``bf16``.
     """
-    count = 0
-    sums = torch.zeros(3, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+    sums = torch.zeros(4, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
     for image, target in loader:
         image, target = image.to(device, non_blocking=True), target.to(device, non_blocking=True)
         with autocast(precision, device):
             logits = forward(image)
         logits = logits.float()
         loss = F.cross_entropy(logits, target, reduction="sum")
-        sums += torch.cat([correct(logits, target).to(sums.dtype), loss.reshape(1).to(sums.dtype)])
-        count += len(target)
-    top1, top5, loss = sums.tolist()
+        sums[:3] += torch.cat([correct(logits, target).to(sums.dtype), loss.reshape(1).to(sums.dtype)])
+        sums[3] += len(target)
+    top1, top5, loss, count = ranks.summed(sums).tolist()
     return Accuracy(100 * top1 / count, 100 * top5 / count, loss / count)

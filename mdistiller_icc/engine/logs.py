@@ -8,6 +8,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from yacs.config import CfgNode
 
+from mdistiller_icc import ranks
 from mdistiller_icc.engine.run_folder import EVENTS
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.whole_file import naming
@@ -18,7 +19,7 @@ WORKLOG = {"test_acc": "test_top1", "test_acc_top5": "test_top5", "train_acc": "
 
 
 class Logs:
-    """Writes every epoch's figures to all the logs of a run.
+    """Writes every epoch's figures to all the logs of a run; of several processes the first alone does.
 
     Args:
         folder: the run's folder.
@@ -29,6 +30,8 @@ class Logs:
     """
 
     def __init__(self, folder: Path, cfg: CfgNode) -> None:
+        if not ranks.is_first():
+            return
         self.worklog, self.events = folder / "worklog.txt", folder / EVENTS
         self.tensorboard = SummaryWriter(str(self.events))
         self.wandb: Any = None
@@ -41,6 +44,7 @@ class Logs:
                 project=cfg.EXPERIMENT.PROJECT, name=folder.name, tags=cfg.EXPERIMENT.TAG.split(","), dir=str(folder)
             )
 
+    @ranks.first_alone
     def epoch(self, metrics: dict[str, Any]) -> None:
         """Log an epoch's figures, those that mdistiller logs under its names."""
         figures = {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
@@ -57,17 +61,27 @@ class Logs:
         lines = [f"{key}: {value:.6g}" for key, value in figures.items()]
         self._write("\n".join([RULE, f"epoch: {epoch}", *lines, RULE]) + "\n")
 
+    @ranks.first_alone
     def note(self, line: str) -> None:
         """Keep a line that was shown to whoever watches."""
         self._write(f"{line}\n")
 
+    @ranks.first_alone
     def best(self, top1: float) -> None:
         """Log the best test accuracy of the run, in percent."""
         self._write(f"best_acc\t{top1:.2f}\n")
 
+    @ranks.first_alone
     def close(self) -> None:
         """Write what is still in memory, and end the run on W&B."""
-        self.tensorboard.close()
+        events = self.tensorboard.file_writer.event_writer
+        try:
+            with naming(self.events):
+                self.tensorboard.close()
+        except OSError:
+            events._closed = True  # or it tries again when the process ends, with a traceback
+            events._worker.stop()
+            raise
         if self.wandb is not None:
             self.wandb.finish()
 

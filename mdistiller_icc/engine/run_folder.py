@@ -9,14 +9,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 from yacs.config import CfgNode
 
-from mdistiller_icc import run_lock, whole_file
+from mdistiller_icc import ranks, run_lock, whole_file
 from mdistiller_icc.config import pairs, read_yaml
 from mdistiller_icc.errors import UserError
 
@@ -46,9 +46,8 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     What is too long for a file system is cut, and told from others by a digest of the whole.
 
     Raises:
-        UserError: it, or its project, would be another folder than the run's own.
+        UserError: it would be another folder than the run's own.
     """
-    check_inside(cfg.EXPERIMENT.PROJECT, "EXPERIMENT.PROJECT")
     overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
     seed = [] if cfg.EXPERIMENT.SEED is None else [f"seed:{cfg.EXPERIMENT.SEED}"]
     named = [cfg.EXPERIMENT.NAME] if cfg.EXPERIMENT.NAME else [cfg.EXPERIMENT.TAG, *overrides]
@@ -58,17 +57,6 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     if len(name.encode()) > LONGEST:
         name = f"{name.encode()[:LONGEST].decode(errors='ignore')}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name
-
-
-def check_inside(folder: str, key: str) -> None:
-    """Refuse a folder that is not below the one it is for.
-
-    Raises:
-        UserError: it is absolute, or leads out of it.
-    """
-    for place in (PurePosixPath(folder), PureWindowsPath(folder)):
-        if place.anchor or ".." in place.parts:
-            raise UserError(f"{key}: '{folder}' leads out of the folder that it should be in")
 
 
 def portable(name: str) -> str:
@@ -81,7 +69,7 @@ def portable(name: str) -> str:
 
 
 class RunFolder:
-    """``<LOG.PREFIX>/<PROJECT>/<NAME>/`` and the files in it.
+    """``<LOG.PREFIX>/<PROJECT>/<NAME>/`` and the files in it, which of several processes the first alone writes.
 
     Args:
         cfg: reads ``LOG.PREFIX`` and ``EXPERIMENT.PROJECT``.
@@ -107,13 +95,17 @@ class RunFolder:
         Raises:
             UserError: one is at it.
         """
+        with contextlib.ExitStack() as held:
+            ranks.from_first(lambda: self._take(held))
+            yield
+
+    def _take(self, held: contextlib.ExitStack) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.lock, timeout=WHILE_LOOKED_AT):
-                self.restore()  # of a process that was killed in between
-                yield
+            held.enter_context(FileLock(self.lock, timeout=WHILE_LOOKED_AT))
         except Timeout:
             raise UserError(f"{self.path}: another process is at this run") from None
+        self.restore()  # of a process that was killed in between
 
     def begun(self) -> bool:
         """Whether the folder holds a run that has saved an epoch, even if its checkpoint was deleted since."""
@@ -133,6 +125,9 @@ class RunFolder:
             UserError: a run is there and neither ``resume`` nor ``overwrite`` was asked for, or it has no checkpoint
                 any more.
         """
+        return ranks.from_first(lambda: self._open(resume, overwrite))
+
+    def _open(self, resume: bool, overwrite: bool) -> bool:
         self.path.mkdir(parents=True, exist_ok=True)
         self.restore()
         self.restored = False
@@ -158,6 +153,7 @@ class RunFolder:
         whole_file.write(self.path / "config.yaml", self.cfg.dump())
         return False
 
+    @ranks.first_alone
     def settle(self) -> None:
         """The run has a checkpoint: let go of the one it overwrites, but not of what others put into its folder."""
         if not self.before.is_dir():
@@ -168,6 +164,7 @@ class RunFolder:
                 os.replace(file, self.path / file.name)
         shutil.rmtree(self.before)
 
+    @ranks.first_alone
     def restore(self) -> None:
         """Bring back an overwritten run whose successor ended before it had a checkpoint."""
         if (self.path / LATEST).exists():
@@ -203,12 +200,14 @@ class RunFolder:
                     f"{self.path}: cannot be resumed with {key} {now[key]!r}: it was begun with {before[key]!r}"
                 )
 
+    @ranks.first_alone
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add an epoch's line to ``metrics.jsonl``."""
         file = self.path / "metrics.jsonl"
         with whole_file.naming(file), open(file, "a", encoding="utf-8") as opened:
             opened.write(json.dumps(metrics, allow_nan=False) + "\n")
 
+    @ranks.first_alone
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Write ``metrics.jsonl`` anew."""
         whole_file.write(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
@@ -246,6 +245,7 @@ class RunFolder:
             return {}
         return found if isinstance(found, dict) else {}
 
+    @ranks.first_alone
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``record.json``."""
         whole_file.write(self.path / "record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")

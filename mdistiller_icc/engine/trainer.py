@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from yacs.config import CfgNode
 
-from mdistiller_icc.distillers.base import Distiller
-from mdistiller_icc.engine import divergence, precision
+from mdistiller_icc import ranks
+from mdistiller_icc.distillers.base import Distiller, Hooks
+from mdistiller_icc.engine import divergence, parallel, precision
 from mdistiller_icc.engine.allocator import keep_freed_memory
 from mdistiller_icc.engine.compiled import Compiled
 from mdistiller_icc.engine.divergence import Diverged, Watch, as_number
 from mdistiller_icc.engine.evaluate import Accuracy, correct, evaluate
 from mdistiller_icc.engine.generators import random_state, restore_random_state
 from mdistiller_icc.engine.logs import Logs
-from mdistiller_icc.engine.progress import Bar, Progress
+from mdistiller_icc.engine.progress import Bar, Progress, Silent
 from mdistiller_icc.engine.resume import look_at_best, newest
 from mdistiller_icc.engine.run_folder import BEST, LATEST, PREVIOUS, RunFolder
 from mdistiller_icc.engine.schedule import learning_rate
@@ -42,7 +43,7 @@ class Trainer:
         experiment_name: the run's name.
         distiller: the method around its student, of a class with `Hooks` (`adopt` gives them to any other); may be
             wrapped in DataParallel or DistributedDataParallel, through which training then goes. Of several processes
-            each needs a ``LOG.PREFIX`` of its own.
+            all make a trainer alike; the first alone writes.
         train_loader: yields ``(image, target, index[, contrastive_index])``.
         val_loader: the test images, yields ``(image, target)``.
         cfg: reads ``SOLVER``, ``LOG`` and ``EXPERIMENT``.
@@ -71,12 +72,18 @@ class Trainer:
         self.precision = precision.resolve(cfg.SOLVER.PRECISION, self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.progress = progress or Bar()
+        self.progress = (progress or Bar()) if ranks.is_first() else Silent()
+        for method in self.distiller.modules():  # a sum of methods has several
+            if isinstance(method, Hooks):
+                method.gather = cfg.DISTILLER.GATHER
         self.distiller.attach(train_loader)
         self.distiller.to(self.device)
+        if cfg.SOLVER.SYNC_BN:
+            parallel.synchronise_batch_norms(self.distiller, self.device)
         self.optimizer = self.init_optimizer(cfg)
         compiled = cfg.SOLVER.COMPILE
         self.training_pass = Compiled(distiller, self.distiller, self.device) if compiled else distiller
+        self.weight = 1.0
         self.history: list[dict[str, Any]] = []
         self.best_acc = -1.0
         self.kept: dict[str, Any] = {}
@@ -97,6 +104,11 @@ class Trainer:
     def settings(cls, cfg: CfgNode) -> dict[str, Any]:
         """What the trainer reads beyond what every run's record tells."""
         return {}
+
+    @property
+    def least_images(self) -> int:
+        """How many images of a batch a process needs: a batch norm of its own needs two."""
+        return 2 if parallel.has_batch_norms(self.distiller) and not self.cfg.SOLVER.SYNC_BN else 1
 
     def init_optimizer(self, cfg: CfgNode) -> torch.optim.Optimizer:
         """The optimiser ``SOLVER.TYPE`` names, over everything learnable."""
@@ -141,7 +153,8 @@ class Trainer:
                 self.on_epoch()
                 self.progress.epoch(metrics)
             logs.best(self.best_acc)
-            (self.folder.path / PREVIOUS).unlink(missing_ok=True)
+            if ranks.is_first():
+                (self.folder.path / PREVIOUS).unlink(missing_ok=True)
         finally:
             self.progress.close()
             logs.close()
@@ -162,17 +175,20 @@ class Trainer:
                 name: tensor.to(self.device, non_blocking=True) for name, tensor in zip(BATCH, batch, strict=False)
             }
             self.watch.begin()
+            size = len(inputs["target"])
+            self.weight = parallel.weight(size, last=self.watch.step == len(self.train_loader))
             logits, losses = self.step(inputs, epoch)
             self.progress.step()
             if not self.watch.taken:
                 continue
-            size = len(inputs["target"])
             with torch.no_grad():
                 for name, loss in losses.items():
                     means.add(name, as_number(loss).float() * size, size)
                 hits += correct(logits, inputs["target"])
             count += size
+        parallel.settle(self.distiller, self.device)
         self.watch.end()
+        hits, count = ranks.summed(hits), sum(ranks.of_all(count))
         top1, top5 = (hits * (100.0 / count)).tolist()
         parts = {name: _finite(value) for name, value in means.read().items()}
         seconds = time.perf_counter() - begun
@@ -219,10 +235,17 @@ class Trainer:
         with precision.autocast(self.precision, self.device):
             logits, losses = self.training_pass(**inputs, epoch=epoch)
         # Their sum's gradient, without the sum. A method may have a loss that is a constant at present.
-        torch.autograd.backward([as_number(loss) for loss in losses.values() if loss.requires_grad])
+        torch.autograd.backward([self.weighed(loss) for loss in losses.values() if loss.requires_grad])
+        if self.training_pass is self.distiller:  # from its second step on, what several processes run averages itself
+            parallel.average_gradients(self.distiller.get_learnable_parameters())
+            self.training_pass = parallel.distributed(self.distiller, self.device)
         if self.watch.takes(losses, self.optimizer):
             self.optimizer.step()
         return logits, losses
+
+    def weighed(self, loss: Tensor) -> Tensor:
+        """A loss as a number, which counts for as much as this process's share of the batch."""
+        return as_number(loss) if self.weight == 1 else as_number(loss) * self.weight
 
     def evaluate(self, loader: Any) -> Accuracy:
         """The student's accuracy on the images of ``loader``."""
@@ -241,9 +264,16 @@ class Trainer:
             "random": random_state(self.device),
             "run": {"config": self.folder.configuration(), "history": [*self.history, metrics], "kept": self.kept},
         }
-        student = {"model": self.distiller.student.state_dict()}
-        suffixes = [LATEST] + [BEST] * improved
-        for suffix in suffixes:
+        if own := parallel.own_state(self.distiller):
+            state["ranks"] = ranks.of_all(own)
+        self._write(state, improved)
+        self.best_acc = max(self.best_acc, top1)
+        self.history.append(metrics)
+
+    @ranks.first_alone
+    def _write(self, state: dict[str, Any], improved: bool) -> None:
+        epoch, student = state["epoch"], {"model": self.distiller.student.state_dict()}
+        for suffix in [LATEST] + [BEST] * improved:
             checkpoint.save(student, self.folder.path / f"student_{suffix}")
         if epoch % self.cfg.LOG.SAVE_CHECKPOINT_FREQ == 0:
             checkpoint.save(student, self.folder.path / f"student_{epoch}")
@@ -252,8 +282,6 @@ class Trainer:
             checkpoint.save(state, self.folder.path / BEST)
         # What a resumed run trusts comes last of all.
         checkpoint.save(state, self.folder.path / LATEST, before=self.folder.path / PREVIOUS)
-        self.best_acc = max(self.best_acc, top1)
-        self.history.append(metrics)
 
     def load(self) -> int:
         """Take up the state of the newest whole checkpoint and return the epoch it was written after.
@@ -261,13 +289,14 @@ class Trainer:
         Raises:
             UserError: there is none, or not one of this run, or its weights are not finite.
         """
-        path, state = newest(self.folder, self.progress.note)
+        path, state = ranks.from_first(lambda: newest(self.folder, self.progress.note))
         try:
             self.folder.check_configuration(state["run"]["config"])
             self.on_resume(state["run"]["kept"])
             own = self.distiller.state_dict()
             teacher = {k: v for k, v in own.items() if k.startswith("teacher.")}
-            self.distiller.load_state_dict(state["model"] | teacher)
+            kept = dict(enumerate(state.get("ranks", []))).get(ranks.rank(), {}) if not self.distiller.gather else {}
+            self.distiller.load_state_dict(state["model"] | kept | teacher)
             self.optimizer.load_state_dict(state["optimizer"])
             self.best_acc = state["best_acc"]
             restore_random_state(state["random"], self.device)
@@ -276,7 +305,7 @@ class Trainer:
             raise UserError(f"{path}: not a checkpoint of this run ({type(error).__name__}: {what})") from None
         if not divergence.finite(self.distiller.student.state_dict().values()):
             raise Diverged(f"{path}: its weights are not finite: the run has diverged, and cannot go on")
-        look_at_best(self.folder, self.progress.note)
+        ranks.from_first(lambda: look_at_best(self.folder, self.progress.note))
         self.history = state["run"]["history"]
         self.folder.write_metrics(self.history)
         for metrics in self.history:  # told when they were new; what is to come is seen against them
@@ -325,10 +354,12 @@ class DOTTrainer(Trainer):
             logits, losses = self.training_pass(**inputs, epoch=epoch)
         if "loss_kd" not in losses:
             raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
-        as_number(losses["loss_kd"]).backward(retain_graph=True)
+        self.weighed(losses["loss_kd"]).backward(retain_graph=True)
+        parallel.average_gradients(self.distiller.get_learnable_parameters())
         self.dot.step_kd()
         self.optimizer.zero_grad(set_to_none=True)
-        as_number(losses["loss_ce"]).backward()
+        self.weighed(losses["loss_ce"]).backward()
+        parallel.average_gradients(self.distiller.get_learnable_parameters())
         if self.watch.takes(losses, self.optimizer):
             self.optimizer.step()
         return logits, losses

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc.positive import Memory, Positive, Twin
 
 
-def check_batch(positive: Positive, feature: Tensor, target: Tensor, index: Tensor | None) -> None:
+def check_batch(
+    positive: Positive, feature: Tensor, target: Tensor, index: Tensor | None, share: Callable[[int], slice]
+) -> None:
     """Look at the shapes, which costs no wait for the device.
 
     Args:
@@ -16,6 +20,7 @@ def check_batch(positive: Positive, feature: Tensor, target: Tensor, index: Tens
         feature: ``(B + V, D)``.
         target: ``(B,)``.
         index: ``(B,)``, or None.
+        share: which of so many rows are this process's.
 
     Raises:
         UserError: one of them is not what it has to be, or missing.
@@ -26,7 +31,8 @@ def check_batch(positive: Positive, feature: Tensor, target: Tensor, index: Tens
         raise UserError("ICCLoss: wanted index, the images' numbers; without them only positive='twin' works")
     if isinstance(positive, Memory) and not len(positive.table):
         raise UserError("ICCLoss: wanted num_data, how many training images there are, for positive='memory'")
-    batch, views = len(target), len(positive.second_views(target if index is None else index))
+    batch, asked = len(target), share(len(positive.second_views(target, lambda *rows: rows)))
+    views = batch if isinstance(positive, Twin) else asked.stop - asked.start
     dim = positive.dim or feature.shape[-1]
     if feature.shape != (batch + views, dim):
         of_views = f", of the batch and after it of the {views} images of second_views(index)" if views else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc.queue import Met
+from mdistiller_icc.losses.gather import gather_rows
 
 MEMORY_GIBIBYTES = 1.0
 """The largest table of features that `Memory` keeps."""
@@ -44,17 +45,20 @@ class Positive(nn.Module):
     def attach(self, num_data: int) -> None:
         """Learn how many training images there are."""
 
-    def second_views(self, index: Tensor) -> Tensor:
-        """The numbers of the images whose second views the batch of images ``index`` is to take along, ``(V,)``."""
+    def second_views(self, index: Tensor, of_all: Callable[..., tuple[Tensor, ...]] = gather_rows) -> Tensor:
+        """The numbers of the images whose second views the batch of images ``index`` is to take along, ``(V,)``.
+
+        Across processes: of the whole batch, of whose V second views each process takes its share.
+        """
         return index[:0]
 
-    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
-        """The anchors of this step; also keeps what the next steps need.
+    def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
+        """The anchors of this step, and how many all processes have, a scalar; also keeps what the next steps need.
 
         Args:
-            f: features of the batch and then of the second views asked for, with their graph, ``(B + V, D)``.
-            index: the batch's images' numbers, ``(B,)``.
-            met: what the batch met in the class queues.
+            f: features of this process's part of the batch and then of its second views, with their graph.
+            met: what the whole batch met in the class queues.
+            share: which of so many rows are this process's.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no positives")
 
@@ -80,16 +84,18 @@ class View(Positive):
         self.register_buffer("negatives", torch.empty(0, size, dim), persistent=False)
         self.register_buffer("valid", torch.empty(0, size, dtype=torch.bool), persistent=False)
 
-    def second_views(self, index: Tensor) -> Tensor:
+    def second_views(self, index: Tensor, of_all: Callable[..., tuple[Tensor, ...]] = gather_rows) -> Tensor:
         return self.index
 
-    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
-        drawn = Tuplets(f[len(index) :], self.positive, self.negatives, self.valid)
+    def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
+        batch, views = share(len(met.images)), share(len(self.index))
+        drawn = Tuplets(f[batch.stop - batch.start :], self.positive[views], self.negatives[views], self.valid[views])
+        count = self.valid.any(1).sum()
         # How many views the next batch gets decides its shape: the one place where the host must wait.
         anchors = met.valid.any(1).nonzero().squeeze(1)
-        self.index, self.positive = index[anchors], f[anchors].detach()
+        self.index, self.positive = met.images[anchors], met.features[anchors]
         self.negatives, self.valid = met.negatives[anchors], met.valid[anchors]
-        return drawn
+        return drawn, count
 
     def get_extra_state(self) -> dict[str, Tensor]:
         return dict(self.named_buffers())
@@ -102,12 +108,13 @@ class View(Positive):
 class Twin(Positive):
     """Both views of every sample in one step, the batch doubled: the literal reading, for reference."""
 
-    def second_views(self, index: Tensor) -> Tensor:
-        return index
+    def second_views(self, index: Tensor, of_all: Callable[..., tuple[Tensor, ...]] = gather_rows) -> Tensor:
+        return of_all(index)[0]
 
-    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
-        first, second = f.split(len(index))
-        return Tuplets(first, second, met.negatives, met.valid)
+    def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
+        batch = share(len(met.images))
+        first, second = f.chunk(2)
+        return Tuplets(first, second, met.negatives[batch], met.valid[batch]), met.valid.any(1).sum()
 
 
 class Memory(Positive):
@@ -130,11 +137,13 @@ class Memory(Positive):
             )
         self.table, self.seen = self.table.new_zeros(num_data, self.dim), self.seen.new_zeros(num_data)
 
-    def tuplets(self, f: Tensor, index: Tensor, met: Met) -> Tuplets:
-        drawn = Tuplets(f, self.table[index], met.negatives, met.valid & self.seen[index].unsqueeze(1))
-        self.table[index] = f.detach().to(self.table.dtype)
-        self.seen[index] = True
-        return drawn
+    def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
+        batch = share(len(met.images))
+        valid = met.valid & self.seen[met.images].unsqueeze(1)
+        drawn = Tuplets(f, self.table[met.images[batch]], met.negatives[batch], valid[batch])
+        self.table[met.images] = met.features.to(self.table.dtype)
+        self.seen[met.images] = True
+        return drawn, valid.any(1).sum()
 
 
 POSITIVES: dict[str, type[Positive]] = {"view": View, "twin": Twin, "memory": Memory}
@@ -146,8 +155,11 @@ class ViewLoader(Protocol):
     num_data: int
     """How many training images there are."""
 
-    def views(self, index: Tensor) -> Tensor:
-        """A fresh augmented view of the images ``index`` (V,), as a batch has them, (V, 3, H, W)."""
+    def views(self, index: Tensor, rows: slice = ...) -> Tensor:
+        """A fresh augmented view of the images ``index`` (V,), as a batch has them, (V, 3, H, W).
+
+        Of ``rows`` of them alone, but the same views, where other processes take the others.
+        """
 
 
 class ItemViews:
@@ -157,5 +169,5 @@ class ItemViews:
         self.dataset = loader.dataset
         self.num_data = len(cast(Sized, loader.dataset))
 
-    def views(self, index: Tensor) -> Tensor:
-        return torch.stack([self.dataset[i][0] for i in index.tolist()]).to(index.device)
+    def views(self, index: Tensor, rows: slice = slice(None)) -> Tensor:
+        return torch.stack([self.dataset[i][0] for i in index[rows].tolist()]).to(index.device)

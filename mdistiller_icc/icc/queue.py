@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-
-from mdistiller_icc.losses.gather import gather_rows
 
 POLICIES = ("clear", "slide")
 
@@ -16,6 +13,10 @@ POLICIES = ("clear", "slide")
 class Met(NamedTuple):
     """What every sample of a batch met in its class's queue."""
 
+    features: Tensor
+    """The samples' own features, detached, ``(B, D)``."""
+    images: Tensor
+    """Their images' numbers, ``(B,)``."""
     negatives: Tensor
     """The queue's features, oldest first, ``(B, n, D)``."""
     valid: Tensor
@@ -40,21 +41,18 @@ class ClassQueues(nn.Module):
         size: n, how many features a class's queue holds.
         dim: D, the features' length.
         policy: ``"clear"`` or ``"slide"``.
-        gather: across processes, let the samples of all ranks arrive in the order of the ranks, so that every
-            rank's queues are those of one process with the whole batch; else each rank has its own.
     """
 
     features: Tensor
     index: Tensor
     count: Tensor
 
-    def __init__(self, num_classes: int, size: int, dim: int, policy: str = "clear", gather: bool = False) -> None:
+    def __init__(self, num_classes: int, size: int, dim: int, policy: str = "clear") -> None:
         super().__init__()
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {POLICIES}, not {policy!r}")
         self.size = size
         self.policy = policy
-        self.gather = gather
         self.register_buffer("features", torch.zeros(num_classes, size, dim))
         self.register_buffer("index", torch.full((num_classes, size), -1, dtype=torch.long))
         self.register_buffer("count", torch.zeros(num_classes, dtype=torch.long))
@@ -69,15 +67,6 @@ class ClassQueues(nn.Module):
             index: each image's number in the training set, ``(B,)``.
             passed: which samples passed the gate, bool ``(B,)``.
         """
-        if not (self.gather and dist.is_available() and dist.is_initialized()):
-            return self._meet(features, target, index, passed)
-        rank = torch.full_like(index, dist.get_rank())
-        features, target, index, arrived, ranks = gather_rows(features, target, index, passed.long(), rank)
-        met = self._meet(features, target, index, arrived.bool())
-        own = ranks == dist.get_rank()
-        return Met(met.negatives[own], met.valid[own])
-
-    def _meet(self, features: Tensor, target: Tensor, index: Tensor, passed: Tensor) -> Met:
         features = features.to(self.features.dtype)
         batch = torch.arange(len(target), device=target.device)
         # The arrivals of a class, in batch order, are order[first], order[first + 1], …, order[last - 1].
@@ -108,4 +97,4 @@ class ClassQueues(nn.Module):
         # Samples of one class write the same.
         self.features[target], self.index[target] = content(after)
         self.count[target] = (self.index[target] >= 0).sum(1)
-        return Met(negatives, valid)
+        return Met(features, index, negatives, valid)

@@ -25,7 +25,6 @@ SETTINGS: Settings = {
     "QUEUE": {
         "SIZE": count(8, "Negatives of each class, n.", most=65536),
         "POLICY": Setting("clear", "What becomes of a full queue that was met.", choices=tuple(POLICIES)),
-        "GATHER": Setting(False, "Whether the queues hold every process's features."),
     },
     "FEATURE": Setting("pooled_feat", "The feature: pooled_feat, logits, or one such as feats.2."),
     "WARMUP": count(0, "Epochs of plain training at the beginning.", least=0, most=10**6),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mdistiller_icc import ranks
 from mdistiller_icc.epoch_means import EpochMeans
 from mdistiller_icc.geometry.distances import ClassSums
 from mdistiller_icc.losses.precision import widened
@@ -42,12 +43,13 @@ class Watch:
         target: Tensor,
         passed: Tensor,
         loss_per_anchor: Tensor,
-        anchors: Tensor,
+        valid: Tensor,
         weight: Tensor,
         pulls: Tensor | None,
     ) -> None:
         """Add a step: the batch's features z ``(B, D)`` and classes ``(B,)``, and what `ICC.losses` made of them."""
         self.steps += 1
+        anchors = valid.any(1).sum()
         self.means.add("icc/passed", passed.sum(), len(target))
         self.means.add("icc/anchors", anchors, len(target))
         self.means.add("icc/loss_intra", loss_per_anchor.sum(), anchors)
@@ -59,12 +61,14 @@ class Watch:
         self.class_sums.add(feature, target)
 
     def figures(self) -> dict[str, float | None]:
-        """What happened since last asked, under names that begin with ``icc/``.
+        """What happened since last asked, on all processes, under names that begin with ``icc/``.
 
         Shares of samples that passed the gate and were anchors, L_Intra of the anchors, λ, what share of a
         sample's cross-entropy gradient an anchor's λ·L_Intra has at the feature, the features' mean length, and
         their intra-class and inter-class distance and the ratio of the two.
         """
+        if self.class_sums.sums is not None:
+            self.class_sums.sums = ranks.summed(self.class_sums.sums)
         means, distances = self.means.read(), self.class_sums.distances()
         self.class_sums.reset()
         self.steps = 0  # so that a resumed run measures at the same steps

@@ -33,12 +33,13 @@ def cross_entropy_pull(logits: Tensor, target: Tensor, classifier: Tensor | None
 def intra_class_pull(each: Tensor, feature: Tensor, anchors: Tensor) -> Tensor:
     """How strongly the L_Intra of one anchor pulls at the features: the anchors' mean of ``‖∂L_Intra(x)/∂z‖``.
 
-    Per anchor, so that it says the same whether a step has few anchors or many. 0 for a step without any.
+    Per anchor, so that it says the same whether a step has few anchors or many. 0 for a step without any. Across
+    processes: this one's part of the mean.
 
     Args:
         each: L_Intra of every anchor, ``(A,)``, with its graph, which is kept.
         feature: z, ``(B + V, D)``.
-        anchors: how many of the A have a negative, scalar.
+        anchors: how many of the A, of all processes, have a negative, scalar.
     """
     (gradient,) = torch.autograd.grad(each.sum(), feature, retain_graph=True)
     pull: Tensor = widened(gradient).norm(dim=1).sum() / anchors.clamp(min=1)

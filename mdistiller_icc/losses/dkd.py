@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.divergence import mean_divergence
 from mdistiller_icc.losses.precision import full_precision
+from mdistiller_icc.losses.target import split_target, two_way
 
 
 @full_precision
@@ -17,6 +17,7 @@ def dkd_loss(
     alpha: float,
     beta: float,
     temperature: float,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """``alpha * TCKD + beta * NCKD``, times T², averaged over the batch.
 
@@ -32,22 +33,19 @@ def dkd_loss(
         alpha: weight of TCKD; ``DKD.ALPHA``.
         beta: weight of NCKD; ``DKD.BETA``.
         temperature: T; ``DKD.T``.
+        weight: of each image, (B,); 1 without it.
 
     Returns:
         Scalar.
     """
     split_student, rest_student = _decouple(logits_student / temperature, target)
     split_teacher, rest_teacher = _decouple(logits_teacher.detach() / temperature, target)
-    tckd = F.kl_div(split_student, split_teacher, reduction="batchmean", log_target=True)
-    nckd = F.kl_div(rest_student, rest_teacher, reduction="batchmean", log_target=True)
+    tckd = mean_divergence(split_student, split_teacher, weight)
+    nckd = mean_divergence(rest_student, rest_teacher, weight)
     return (alpha * tckd + beta * nckd) * temperature**2
 
 
 def _decouple(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities of (target, not target), (B, 2), and among the other classes, (B, C - 1)."""
-    target = target.reshape(-1, 1)
-    others = torch.arange(logits.shape[1] - 1, device=logits.device)
-    others = others + (others >= target)
-    hit, rest = logits.gather(1, target), logits.gather(1, others)
-    split = torch.cat([hit, rest.logsumexp(1, keepdim=True)], dim=1)
-    return split.log_softmax(1), rest.log_softmax(1)
+    hit, rest = split_target(logits, target)
+    return two_way(hit, rest), rest.log_softmax(1)

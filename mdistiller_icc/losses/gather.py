@@ -9,6 +9,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc import ranks
 from mdistiller_icc.losses.precision import widened
 
 
@@ -17,8 +18,9 @@ def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
 
     Every rank then computes the loss of the whole batch. Going back, the gradients of all ranks' copies
     are summed, so the average that `DistributedDataParallel` takes is the gradient one process would
-    have had with the whole batch. The ranks' batches may differ in length. Half types travel as
-    float32. Without a process group, or with one process, the tensors come back as they are.
+    have had with the whole batch. The ranks' batches may differ in length: their losses then have weights
+    whose mean is 1. Half types travel as float32. Without a process group, or with one process, the
+    tensors come back as they are.
 
     Args:
         tensors: each (B, …) with the same B, B this rank's own; the other axes agree over the ranks.
@@ -31,10 +33,32 @@ def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
         >>> logits_student.shape
         torch.Size([2, 10])
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if ranks.world() == 1:
         return tensors
     counts = _row_counts(tensors[0])
     return tuple(_Gather.apply(widened(tensor), counts) for tensor in tensors)
+
+
+class WholeBatch:
+    """What relates images, or remembers them, asks here for those of the whole batch.
+
+    Attributes:
+        gather: whether that is the batch of all processes, else this one's own.
+    """
+
+    gather: bool = True
+
+    def of_all(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """The rows of the whole batch, as `gather_rows` has them."""
+        return gather_rows(*rows) if self.gather else rows
+
+    def sum_of_all(self, tensor: Tensor) -> Tensor:
+        """The sum of every process's tensor of this shape, without its graph."""
+        return ranks.summed(tensor) if self.gather else tensor
+
+    def share(self, count: int) -> slice:
+        """Which of ``count`` rows are this process's."""
+        return ranks.share(count) if self.gather else slice(0, count)
 
 
 def _row_counts(tensor: Tensor) -> list[int]:

@@ -15,25 +15,6 @@ from mdistiller_icc.losses.precision import full_precision
 
 
 @full_precision
-def previewed_kd_loss(logits_student: Tensor, logits_teacher: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """``mean(v · L_KD)``: the divergence from the teacher's softened prediction, weighted per sample, times T².
-
-    Args:
-        logits_student: (B, C) of the un-rotated images, carries the gradient.
-        logits_teacher: (B, C), taken as constant.
-        weight: preview weight v, (B,); carries its gradient, as in the authors' released code [A].
-        temperature: T; ``PCKD.TEMPERATURE``.
-
-    Returns:
-        Scalar, in nats times T².
-    """
-    student = F.log_softmax(logits_student / temperature, dim=1)
-    teacher = F.log_softmax(logits_teacher.detach() / temperature, dim=1)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
-    return (weight * divergence).mean() * temperature**2
-
-
-@full_precision
 def feature_alignment_loss(projected_student: Tensor, feature_teacher: Tensor) -> Tensor:
     """``L_FA = 2 − 2 · mean cos(MLP(z^s), z^t)``.
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
-from mdistiller_icc import data
+from mdistiller_icc import data, ranks
 from mdistiller_icc.distillers import base
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.generators import seed_everything
@@ -19,7 +19,7 @@ from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.probe import probe
-from mdistiller_icc.run.ranks import refuse_ranks
+from mdistiller_icc.run.processes import check_smallest, first_here, group
 from mdistiller_icc.run.record import Record
 from mdistiller_icc.run.resolved import Resolved, check, configure, resolve_device
 from mdistiller_icc.teachers import resolve
@@ -56,15 +56,21 @@ def run(
         UserError: a mistake in the configuration, a missing data set or teacher, a folder that is taken, a loss that is
             not finite.
     """
-    refuse_ranks()
     found = check(cfg, role, options, device)
-    seed_everything(found.seed)
     if found.device.type == "cuda":
         torch.cuda.set_device(found.device)  # what torch does without naming a device is done there too
+    with group(found.device):
+        return _run(found, resume, overwrite, progress)
+
+
+def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | None) -> dict[str, Any]:
+    cfg, role = found.cfg, found.role
+    seed_everything(found.seed)
     choose_kernels(found.precision, found.device)
-    dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout)
+    with first_here():
+        dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout)
     if role == "teacher":
-        _check_place(found, overwrite)
+        ranks.from_first(lambda: _check_place(found, overwrite))
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset)
     student = resolve.build(found.models, found.student, cfg, dataset.num_classes)
@@ -73,16 +79,21 @@ def run(
     trainer = found.trainer(
         found.name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
     )
+    check_smallest(min(dataset.train.sizes), trainer.least_images)
     record = Record(found, dataset, whose, trainer)
 
     with trainer.folder.alone(), record.kept():
         trainer.train(resume=resume, overwrite=overwrite)
         if role == "teacher":
-            _check_place(found, overwrite)  # another run may have come first
-            record.publish(distiller.student)
+            ranks.from_first(lambda: _publish(found, overwrite, record, distiller.student))
     if role == "teacher":
         print(f"teacher: {found.place}")
     return record.told
+
+
+def _publish(found: Resolved, overwrite: bool, record: Record, student: nn.Module) -> None:
+    _check_place(found, overwrite)  # another run may have come first
+    record.publish(student)
 
 
 def _check_place(found: Resolved, overwrite: bool) -> None:

@@ -15,6 +15,7 @@ import yaml
 from torch import nn
 from yacs.config import CfgNode
 
+from mdistiller_icc import ranks
 from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
@@ -118,8 +119,9 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
     """
     cfg = run.cfg
     solver = cfg.SOLVER
-    node = cfg.get(cfg.DISTILLER.TYPE)
-    method_config = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
+    method_config = _settings_of(cfg, cfg.DISTILLER.TYPE)
+    if cfg.DISTILLER.LOGIT_STAND:
+        method_config["LOGIT_STAND"] = True
     method_config |= run.trainer.settings(cfg)
     protocol = {
         "epochs": solver.EPOCHS,
@@ -137,8 +139,10 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "fraction": cfg.DATASET.FRACTION,
         "holdout": cfg.DATASET.HOLDOUT,
     }
-    switches = {"compile": solver.COMPILE, "upstream": cfg.COMPAT.UPSTREAM}
+    switches = {"compile": solver.COMPILE, "sync_bn": solver.SYNC_BN, "upstream": cfg.COMPAT.UPSTREAM}
     protocol |= {name: True for name, on in switches.items() if on}
+    if solver.SCHEDULE == "cosine" and solver.LR_MIN:
+        protocol["lr_min"] = solver.LR_MIN
     return {
         "schema": SCHEMA,
         "status": "running",
@@ -156,6 +160,7 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "protocol": protocol,
         "method_config": method_config,
         "device": device_name(run.device),
+        "processes": ranks.world(),
         "host": {"name": run.host.name, "version": run.host.version},
         "versions": {
             "mdistiller_icc": __version__,
@@ -168,6 +173,15 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "finished": None,
         "error": None,
     }
+
+
+def _settings_of(cfg: CfgNode, method: str) -> dict[str, Any]:
+    """A method's settings; of a sum, those of each method in it."""
+    node = cfg.get(method)
+    if node is None and "+" in method:
+        return {part: _settings_of(cfg, part) for part in method.split("+")}
+    settings: dict[str, Any] = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
+    return settings
 
 
 def progress(history: list[dict[str, Any]]) -> dict[str, Any]:

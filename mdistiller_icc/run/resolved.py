@@ -11,13 +11,17 @@ import torch
 from yacs.config import CfgNode
 
 from mdistiller_icc import config, plugin, settings
-from mdistiller_icc.distillers.base import Distiller, adopt
+from mdistiller_icc.calling import call
+from mdistiller_icc.distillers.base import Distiller, adopt, check_standardised
+from mdistiller_icc.distillers.sum import sum_of
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.trainer import Trainer, trainer_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import register
+from mdistiller_icc.run import processes
+from mdistiller_icc.shipped import find_config
 from mdistiller_icc.teachers import resolve, store
 
 
@@ -53,22 +57,29 @@ class Resolved:
 def configure(path: str | None, options: Sequence[str] = (), seed: int | None = None) -> CfgNode:
     """The configuration of a run: the host's schema with ours, a file, overrides, and the seed if it is named.
 
+    Args:
+        path: a file, or the name of a shipped configuration: ``icc/res110``.
+
     Raises:
-        UserError: the file or an override is wrong.
+        UserError: the file or an override is wrong, or a setting out of its range.
     """
-    schema = register().host.CFG.clone()
-    schema.defrost()
-    schema.LOG.WANDB = False  # mdistiller turns it on for everybody
+    host = register().host
+    known = host.CFG.clone()
+    known.defrost()
+    known.LOG.WANDB = False  # mdistiller turns it on for everybody
     seeded = [] if seed is None else ["EXPERIMENT.SEED", str(seed)]
-    return config.load_config(schema, path, [*options, *seeded])
+    cfg = config.load_config(known, None if path is None else find_config(path), [*options, *seeded])
+    settings.check(cfg, plugin.settings(host))
+    return cfg
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one.
+    """``auto`` is a GPU where there is one; of several processes each has one of its own.
 
     Raises:
         UserError: there is no such device.
     """
+    name = processes.own_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -94,10 +105,12 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     Raises:
         UserError: a name is unknown, or a number out of range.
     """
+    processes.check(cfg)
     where = resolve_device(device)
     host, node, dataset = register().host, cfg.DISTILLER, cfg.DATASET.TYPE
     settings.check(cfg, plugin.settings(host))
-    distiller = adopt(lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller"))
+    distiller = _distiller(host, node.TYPE)
+    check_standardised(cfg, distiller, host.distiller_dict)
     trainer = _trainer(host, cfg.SOLVER.TRAINER)
     models = host.models(dataset)
     student = resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
@@ -109,7 +122,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     distiller.check(cfg)
     if kind is None and role == "teacher":
         raise UserError(
-            f"DISTILLER.TYPE {node.TYPE} trains students (tools/train.py); "
+            f"DISTILLER.TYPE {node.TYPE} trains students ({call('train')}); "
             f"teachers are trained by {' or '.join(store.KINDS)}"
         )
     if kind is not None and cfg.DATASET.IMAGES:
@@ -134,6 +147,12 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
             cfg.SOLVER.CHANNELS_LAST, distiller.channels_last and networks <= host.channels_last
         ),
     )
+
+
+def _distiller(host: Host, name: str) -> type[Distiller]:
+    parts = [name] if name in host.distiller_dict else name.split("+")
+    found = {part: adopt(lookup(host.distiller_dict, part, "DISTILLER.TYPE", "distiller")) for part in parts}
+    return sum_of(found) if len(parts) > 1 else found[name]
 
 
 def _trainer(host: Host, name: str) -> type[Trainer]:

@@ -15,8 +15,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mdistiller_icc.command_line import split_overrides
+from mdistiller_icc.command_line import add_configuration, split_overrides
 from mdistiller_icc.config import pairs
+from mdistiller_icc.own_code import import_all
+from mdistiller_icc.paths import expand
 
 FIGURES = (
     "top1", "intra", "inter", "ratio", "L_Intra", "L_Inter", "L_Intra/L_Inter", "λ in force", "gate", "share", "‖z‖",
@@ -33,13 +35,14 @@ OBJECTIVES: dict[str, list[str]] = {CROSS_ENTROPY: [], CONTRASTIVE: ["DISTILLER.
 Row = dict[str, Any]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/sweep.py``."""
     made = argparse.ArgumentParser(
+        prog=prog,
         description="Train an ICC teacher for every value of a setting and measure its feature space.",
         epilog="KEY VALUE pairs apply to every run, e.g. DATASET.TYPE digits DISTILLER.STUDENT resnet8",
     )
-    made.add_argument("--cfg", default=None, metavar="FILE", help="YAML file of the recipe")
+    add_configuration(made)
     made.add_argument("--key", default="ICC.WEIGHT", help="the setting that varies (default: ICC.WEIGHT)")
     made.add_argument(
         "--values", nargs="+", required=True, metavar="VALUE", help="gradnorm, for ICC.WEIGHT, sets itself"
@@ -51,21 +54,26 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the sweep and write ``sweep.json``, ``sweep.md`` and, for numeric values, the pictures of the fit."""
-    own_words, options = split_overrides(arguments)
-    given = parser().parse_args(own_words)
+def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Make the sweep and write ``sweep.json``, ``sweep.md`` and, for numeric values, the pictures of the fit.
+
+    Returns 1 if a run diverged.
+    """
+    own_words, options = split_overrides(words)
+    given = parser(prog).parse_args(own_words)
     pairs(options)
+    import_all(given.imports)
     from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
     from mdistiller_icc.studies.theory import registered
 
-    out = Path(given.out)
+    out, values, seeds = expand(given.out, "--out"), list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
+    wanted = len(values) * len(seeds) * (1 + given.theory)
     with registered(register().host.distiller_dict) if given.theory else nullcontext():
-        rows = _train(given, options, list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds)), out)
+        rows = _train(given, options, values, seeds, out)
     text = "\n".join([_table(given.key, rows), *_fits(given.key, rows, out)])
     (out / "sweep.md").write_text(text + "\n")
     print(text)
-    return 0
+    return int(len(rows) < wanted)
 
 
 def _train(
@@ -84,7 +92,7 @@ def _train(
     rows: list[Row] = []
     for objective, value, seed in product(objectives, values, seeds):
         chosen, name = [*OBJECTIVES[objective], *_setting(given.key, value)], f"{objective},{given.key}:{value}"
-        named = ["EXPERIMENT.NAME", name, "LOG.PREFIX", given.out]
+        named = ["EXPERIMENT.NAME", name, "LOG.PREFIX", str(out)]
         try:
             measured = measure(given.cfg, [*options, *chosen, *named], seed, given.device)
         except Diverged as error:
@@ -100,6 +108,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     import torch
 
     from mdistiller_icc import data
+    from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.geometry.contrast import contrast
     from mdistiller_icc.geometry.distances import ClassSums
     from mdistiller_icc.plugin import register
@@ -109,7 +118,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
 
     cfg = configure(path, options, seed)
     record = run(cfg, "student", options=options, device=device, resume=True)  # not for the store
-    folder = Path(cfg.LOG.PREFIX) / record["project"] / record["name"]
+    folder = RunFolder(cfg, record["name"]).path
     on = resolve_device(device)
     dataset = data.load(cfg, seed, on)
     models = register().host.models(dataset.name)

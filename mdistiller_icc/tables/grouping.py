@@ -19,7 +19,9 @@ SELECTIONS = {"last": "last", "mean10": "mean_last_10", "best": "best_test", "he
 
 METHODS = (
     *("KD", "FITNET", "AT", "SP", "CC", "VID", "RKD", "PKT", "AB", "FT", "FSP", "NST", "CRD", "OFD", "KDSVD"),
-    *("REVIEWKD", "DKD", "DIST", "CTKD", "MLKD", "DOT", "CKD", "BICKD", "PCKD", "PCKD_WITHOUT_KD", "ICCKD"),
+    *("REVIEWKD", "DKD", "SIMKD", "DIST", "CTKD", "CATKD", "NKD", "KD++", "NORMKD", "MLKD", "DOT", "TTM", "WTTM"),
+    *("SDD-KD", "SDD-DKD", "SDD-NKD", "CRLD", "DTKD", "RLD", "WKD-L", "GDKD"),
+    *("CKD", "BICKD", "PCKD", "PCKD_WITHOUT_KD", "ICCKD"),
 )
 """The order of the methods; those not among them come after, by name."""
 
@@ -213,7 +215,8 @@ def _recipe(make: Make, others: list[Make]) -> tuple[str, Settings]:
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:
-    place = METHODS.index(cell.method) if cell.method in METHODS else len(METHODS)
+    method = cell.method.removesuffix("+LS")
+    place = METHODS.index(method) if method in METHODS else len(METHODS)
     name = "" if cell.method in (*METHODS, "NONE", "ICC") else cell.method
     return place, name, natural(cell.settings), [*KINDS].index(cell.kind), natural(cell.recipe), cell.line
 

@@ -20,6 +20,8 @@ LONGEST_NUMBER = 20
 """Digits of a whole number, with its sign: no more are in 64 bits."""
 DOT = ("dot", "crd_dot")
 """Trainers that are a method of their own (DOT); every other is what its method needs."""
+AS_PUBLISHED = {"KDPP": "KD++", "WKD": "WKD-L"}
+"""Methods whose name in a configuration is not the one that they are published under."""
 
 Column = tuple[str, ...]
 """What a column of a table is for: a teacher and its student, or one network trained without a teacher."""
@@ -131,6 +133,11 @@ def _record(folder: str, held: dict[str, Any]) -> Record:
     loss = settings.get("LOSS")
     if method == "PCKD" and isinstance(loss, dict) and loss.get("KD_WEIGHT") == 0:
         method = "PCKD_WITHOUT_KD"  # as it is published: without its term of distillation, with numbers of its own
+    elif method == "SDD":
+        method = f"SDD-{settings.get('BASE')}"
+    method = AS_PUBLISHED.get(method, method)
+    if settings.pop("LOGIT_STAND", False):
+        method = f"{method}+LS"  # of standardised logits
     if trainer is not None:
         settings["trainer"] = trainer
     counts = ("num_classes", "num_train", "num_test")

@@ -11,7 +11,10 @@ CHOSEN = {
     "best": "best test epoch",
     "heldout": "epoch chosen on the held-out split",
 }
-NAMES = {"FITNET": "FitNet", "REVIEWKD": "ReviewKD", "BICKD": "BicKD", "PCKD_WITHOUT_KD": "PCKD without KD"}
+NAMES = {
+    "FITNET": "FitNet", "REVIEWKD": "ReviewKD", "BICKD": "BicKD", "PCKD_WITHOUT_KD": "PCKD without KD",
+    "SIMKD": "SimKD", "NORMKD": "NormKD", "CATKD": "CAT-KD",
+}  # fmt: skip
 
 
 def named(method: str, settings: str) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,7 +23,9 @@ from mdistiller_icc.distillers.methods import distiller_dict
 from mdistiller_icc.losses.ckd import ckd_loss
 from mdistiller_icc.losses.gather import gather_rows
 
-METHODS = ("CKD", "BICKD", "PCKD")
+GATHERED = ["CKD", "BICKD", "PCKD", "DIST", "MLKD"]
+"""Methods whose loss is one of the whole batch."""
+CASES = [(method, "gathered") for method in GATHERED] + [(method, "apart") for method in distiller_dict]
 UNEQUAL = (slice(0, 5), slice(5, 8))
 
 
@@ -31,12 +34,13 @@ class Net(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(48, width), nn.Tanh())
+        self.body = nn.Conv2d(3, width, 3)
         self.fc = nn.Linear(width, 5)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        pooled = self.body(image)
-        return self.fc(pooled), {"pooled_feat": pooled}
+    def forward(self, image: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        feature = self.body(image)
+        pooled = feature.relu().mean((2, 3))
+        return self.fc(pooled), {"preact_feats": [feature], "pooled_feat": pooled}
 
 
 def batch() -> tuple[Tensor, Tensor]:
@@ -48,10 +52,13 @@ def batch() -> tuple[Tensor, Tensor]:
 def distiller(method: str, gather: bool) -> Distiller:
     torch.manual_seed(1)
     node = distiller_dict[method].defaults()
-    node.GATHER = gather
-    model = distiller_dict[method](Net(6), Net(7), CfgNode({method: node})).double().train()
+    if method == "GDKD":
+        node.K = 2
+    cfg = CfgNode({method: node, "DATASET": {"TYPE": "cifar100"}})
+    model = distiller_dict[method](Net(6), Net(7), cfg).double().train()
+    model.gather = gather
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.eval()
     return model
 
@@ -59,7 +66,7 @@ def distiller(method: str, gather: bool) -> Distiller:
 def step(model: nn.Module, rows: slice) -> dict[str, Tensor]:
     """Loss and gradients of the learnable parameters after one backward pass over these rows."""
     image, target = batch()
-    _logits, losses = model(image=image[rows], target=target[rows], epoch=3)
+    _logits, losses = model(image=image[rows], strong=image.flip(3)[rows], target=target[rows], epoch=3)
     loss = sum(losses.values())
     loss.backward()
     names = (name.removeprefix("module.") for name, _ in model.named_parameters())
@@ -80,13 +87,12 @@ def contrast_of(rows: slice) -> dict[str, Tensor]:
 def worker(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     result = {"unequal": contrast_of(UNEQUAL[rank])}
-    for method in METHODS:
-        for gather in (True, False):
-            model = DistributedDataParallel(distiller(method, gather))
-            values = step(model, slice(4 * rank, 4 * rank + 4))
-            dist.all_reduce(values["loss"])
-            values["loss"] /= 2
-            result[f"{method} {'gathered' if gather else 'apart'}"] = values
+    for method, way in CASES:
+        model = DistributedDataParallel(distiller(method, way == "gathered"))
+        values = step(model, slice(4 * rank, 4 * rank + 4))
+        dist.all_reduce(values["loss"])
+        values["loss"] /= 2
+        result[f"{method} {way}"] = values
     torch.save(result, Path(folder) / f"{rank}.pt")
     dist.barrier()  # gloo's threads abort a process whose peer is gone
     dist.destroy_process_group()
@@ -109,11 +115,10 @@ def main(folder: str) -> None:
         "rows": torch.cat([first["unequal"]["rows"], second["unequal"]["rows"]]) / 2,
     }
     differences = {"unequal": largest_difference(split, whole)}
-    for method in METHODS:
+    for method, way in CASES:
         expected = step(distiller(method, gather=True), slice(None))
-        for way in ("gathered", "apart"):
-            key = f"{method} {way}"
-            differences[key] = max(largest_difference(rank[key], expected) for rank in (first, second))
+        key = f"{method} {way}"
+        differences[key] = max(largest_difference(rank[key], expected) for rank in (first, second))
     print(json.dumps(differences))
 
 

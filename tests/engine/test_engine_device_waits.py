@@ -29,15 +29,16 @@ pytestmark = pytest.mark.skipif(
 IMAGES, BATCH = 200, 8
 METHODS = [
     "NONE", "KD", "AT", "OFD", "RKD", "FITNET", "KDSVD", "CRD", "NST", "PKT", "SP", "VID", "REVIEWKD", "DKD",
-    "ICCKD", "CKD", "BICKD", "PCKD",
+    "ICCKD", "CKD", "BICKD", "PCKD", "DIST", "CTKD", "MLKD", "TTM", "WTTM", "NKD", "RLD", "SDD", "CRLD", "DTKD", "GDKD",
+    "NORMKD", "SIMKD", "CATKD", "WKD", "KDPP",
 ]  # fmt: skip
 
 
 class Loader:
     num_data = IMAGES
 
-    def views(self, index):
-        return torch.empty(len(index), 3, 32, 32, device=index.device)
+    def views(self, index, rows=slice(None)):
+        return torch.empty(len(index[rows]), 3, 32, 32, device=index.device)
 
 
 class NothingSent(TorchDispatchMode):
@@ -87,7 +88,8 @@ def losses(name, *options):
         on_paper(method)
         method.train()
         label = torch.zeros(BATCH, dtype=torch.long, device="cuda")
-        batch = {"image": torch.empty(BATCH, 3, 32, 32, device="cuda"), "target": label, "index": label}
+        image, strong = (torch.empty(BATCH, 3, 32, 32, device="cuda") for _ in range(2))
+        batch = {"image": image, "strong": strong, "target": label, "index": label}
         with NothingSent():
             for _ in range(2):
                 told = method(**batch, epoch=1)[1]

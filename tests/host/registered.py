@@ -42,7 +42,7 @@ facts = {
     ),
     "files": [cifar["resnet8_icc"][1], cifar["wrn_40_2_vanilla"][1]]
     + [file for name, (_, file) in host.tiny_imagenet_model_dict.items() if name == "ResNet18_icc"],
-    "nodes": [name for name in ("ICC", "ICCKD", "CKD", "BICKD", "PCKD") if name in host.CFG],
+    "nodes": [name for name in host.distiller_dict if name not in before["distiller_dict"] and name in host.CFG],
     "numbers": [read.KD.TEMPERATURE, read.DKD.T, read.SOLVER.LR, read.ICCKD.ALPHA],
 }
 print(json.dumps(facts))

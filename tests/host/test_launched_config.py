@@ -76,6 +76,19 @@ def test_the_stored_teacher_is_what_the_script_loads(cfg, tmp_path):
     assert same(as_the_script_finds_it(cfg), state)
 
 
+def test_a_hosts_own_method_takes_no_standardised_logits(cfg, tmp_path):
+    class Theirs(torch.nn.Module):
+        pass
+
+    teach(tmp_path / "teachers/cifar100/resnet8_icc.pth")
+    cfg.registered.host.distiller_dict["KD"] = Theirs
+    cfg.merge_from_list([*PAIR, "DISTILLER.LOGIT_STAND", "True"])
+    with pytest.raises(UserError, match="LOGIT_STAND: KD of this host takes no standardised logits; .*ICCKD, CKD"):
+        cfg.freeze()
+    cfg.merge_from_list(["DISTILLER.TYPE", "RLD"])
+    cfg.freeze()
+
+
 def test_teacher_seed_chooses_its_file(cfg, tmp_path):
     teach(tmp_path / "teachers/cifar100/resnet8_icc.pth")
     state = teach(tmp_path / "teachers/cifar100/resnet8_icc_seed3.pth", seed=3)

@@ -51,7 +51,7 @@ def theirs(python, sandbox, folder, *arguments, script="train.py"):
     return python("-m", "mdistiller_icc", sandbox / "tools" / script, *arguments, cwd=folder, path=path)
 
 
-@pytest.mark.parametrize("method", ["DKD", "CRD", "REVIEWKD", "ICCKD", "CKD", "BICKD", "PCKD"])
+@pytest.mark.parametrize("method", ["DKD", "CRD", "REVIEWKD", "ICCKD", "CKD", "BICKD", "PCKD", "CTKD", "SIMKD", "KDPP"])
 def test_its_script_distils_from_an_icc_teacher(python, sandbox, place, method):
     done = theirs(python, sandbox, place, "--cfg", write(place, method, method))
     assert done.returncode == 0, done.stderr
@@ -60,6 +60,14 @@ def test_its_script_distils_from_an_icc_teacher(python, sandbox, place, method):
     student = torch.load(run / "student_latest", weights_only=True)["model"]
     assert student.keys() == torch.load(place / "teachers/cifar100/resnet8_icc.pth", weights_only=True)["model"].keys()
     assert "test_acc: " in (run / "worklog.txt").read_text()
+
+
+def test_its_own_methods_take_no_standardised_logits_and_ours_do(python, sandbox, place):
+    done = theirs(python, sandbox, place, "--cfg", write(place, "kd", "DKD"), "DISTILLER.LOGIT_STAND", "True")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "DISTILLER.LOGIT_STAND: DKD of this host takes no standardised logits; ICCKD, CKD, PCKD, DIST" in done.stderr
+    done = theirs(python, sandbox, place, "--cfg", write(place, "ls", "DIST"), "DISTILLER.LOGIT_STAND", "True")
+    assert done.returncode == 0, done.stderr
 
 
 def test_its_script_trains_an_icc_teacher_that_a_student_then_has(python, sandbox, place):

@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mdistiller_icc import data
 from mdistiller_icc.icc import ICC
-from mdistiller_icc.icc.loss import ICCLoss
 from mdistiller_icc.icc.queue import ClassQueues
+from mdistiller_icc.icc.recipe import ICCLoss
+from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.run import configure
 
 STEPS, BATCH, CLASSES, DIM = 6, 12, 3, 4
@@ -33,9 +34,10 @@ def batch(step: int) -> tuple[torch.Tensor, ...]:
 
 
 def fill(policy: str, gather: bool, rows: slice) -> tuple[dict[str, list], list]:
-    queues, met = ClassQueues(CLASSES, 4, DIM, policy, gather), []
+    queues, met = ClassQueues(CLASSES, 4, DIM, policy), []
     for step in range(STEPS):
-        seen = queues.meet(*(tensor[rows] for tensor in batch(step)))
+        own = [tensor[rows] for tensor in batch(step)]
+        seen = queues.meet(*(gather_rows(*own) if gather else own))
         met.append([seen.valid.tolist(), (seen.negatives * seen.valid[..., None]).tolist()])
     return {name: tensor.tolist() for name, tensor in queues.state_dict().items()}, met
 
@@ -49,6 +51,7 @@ def wrapped(rank: int) -> dict[str, list]:
     from mdistiller_icc.builtin.models import cifar_model_dict
 
     icc = ICC(cifar_model_dict["resnet8"][0](num_classes=10), None, cfg)
+    icc.gather = False
     icc.attach(dataset.train)
     model = DistributedDataParallel(icc)
     for step, (image, target, index) in enumerate(dataset.train):

@@ -71,7 +71,7 @@ def test_its_defaults_are_the_recipes():
         node.WEIGHT, node.MARGIN, node.SIMILARITY, node.TEMPERATURE, node.REDUCTION, node.POSITIVE
     ]  # fmt: skip
     assert [given[f"queue_{name}"] for name in ("size", "policy")] == [node.QUEUE.SIZE, node.QUEUE.POLICY]
-    assert given["gather"] == node.QUEUE.GATHER and given["gradnorm_share"] is None and node.WEIGHT_MODE == "fixed"
+    assert given["gradnorm_share"] is None and node.WEIGHT_MODE == "fixed"
 
 
 @pytest.mark.parametrize("positive", ["view", "twin", "memory"])

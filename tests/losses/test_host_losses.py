@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,54 +24,20 @@ from mdistiller_icc.losses.reviewkd import hcl_loss
 from mdistiller_icc.losses.rkd import rkd_loss
 from mdistiller_icc.losses.sp import sp_loss
 from mdistiller_icc.losses.vid import vid_loss
-
-BATCH = 5
-
-
-def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-    return scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def dot(a: Any, b: Any) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def unit(a: Any) -> list[float]:
-    norm = math.sqrt(dot(a, a))
-    return [x / norm for x in a]
-
-
-def direction(a: list[float], b: list[float]) -> list[float]:
-    """From a to b, of length 1; from a point to itself, 0."""
-    return unit([y - x for x, y in zip(a, b, strict=True)]) if a != b else [0.0] * len(a)
-
-
-def softmax(logits: Any, temperature: float) -> list[float]:
-    powers = [math.exp(x / temperature) for x in logits]
-    return [power / sum(powers) for power in powers]
-
-
-def divergence(p: Any, q: Any) -> float:
-    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
-
-
-def huber(a: float, b: float) -> float:
-    return 0.5 * (a - b) ** 2 if abs(a - b) < 1 else abs(a - b) - 0.5
-
-
-def pooled(feature: Any, size: int) -> Any:
-    """A channel as nested lists, averaged to size × size; its side is a multiple of that."""
-    step = len(feature) // size
-    cells = range(step)
-    return [
-        [sum(feature[r * step + i][c * step + j] for i in cells for j in cells) / step**2 for c in range(size)]
-        for r in range(size)
-    ]
-
-
-def channels(image: Any, size: int) -> list[list[float]]:
-    """The channels of an image, pooled and flattened."""
-    return [[x for row in pooled(channel, size) for x in row] for channel in image]
+from tests.losses.every_loss import (
+    BATCH,
+    Case,
+    EveryLoss,
+    channels,
+    direction,
+    divergence,
+    dot,
+    huber,
+    pooled,
+    random,
+    softmax,
+    unit,
+)
 
 
 def kd_by_hand(student: Tensor, teacher: Tensor, temperature: float) -> float:
@@ -164,8 +129,8 @@ def kdsvd_by_hand(student: list[Tensor], teacher: list[Tensor], k: int) -> float
             v_s, (_, values, v_t) = np.linalg.svd(s, full_matrices=False)[2], np.linalg.svd(t, full_matrices=False)
             share = values[:k] / np.linalg.norm(values[:k])
             matched = []
-            for direction in v_t[:k]:
-                cosine = [float(v @ direction) for v in v_s[: k + 3]]
+            for vector in v_t[:k]:
+                cosine = [float(v @ vector) for v in v_s[: k + 3]]
                 best = max(range(len(cosine)), key=lambda j: abs(cosine[j]))
                 matched.append(v_s[best] * math.copysign(1, cosine[best]))
             before.append((np.array(matched) * share[:, None], v_t[:k] * share[:, None]))
@@ -225,14 +190,6 @@ def hcl_by_hand(student: list[Tensor], teacher: list[Tensor]) -> float:
     return total
 
 
-class Case(NamedTuple):
-    loss: Callable[..., Tensor]
-    by_hand: Callable[..., float]
-    inputs: tuple[Any, ...]
-    teacher: int = 1
-    """Which of the inputs is the teacher's; the student's is the first."""
-
-
 LOGITS = random(BATCH, 6, scale=2), random(BATCH, 6, seed=1, scale=2)
 FEATURES = random(BATCH, 6), random(BATCH, 3, seed=1)
 MAPS = (
@@ -274,69 +231,15 @@ CASES = {
     "reviewkd": Case(hcl_loss, hcl_by_hand, ALIKE),
 }
 
-every_loss = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply to the floating-point tensors in an argument."""
-    if isinstance(value, list):
-        return [mapped(function, item) for item in value]
-    return function(value) if isinstance(value, Tensor) and value.is_floating_point() else value
+@every_case
+class TestHostLosses(EveryLoss):
+    pass
 
 
-def leaves(value: Any) -> list[Tensor]:
-    return [leaf for item in value for leaf in leaves(item)] if isinstance(value, list) else [value]
-
-
-@every_loss
-def test_equals_the_loop(case: Case) -> None:
-    # 1e-6: the loops have no guards against division by zero, whose constants are about 1e-7
-    assert case.loss(*case.inputs).item() == pytest.approx(case.by_hand(*case.inputs), rel=1e-6)
-
-
-@every_loss
-def test_gradient(case: Case) -> None:
-    student = [leaf.clone().requires_grad_() for leaf in leaves(case.inputs[0])]
-
-    def loss(*parts: Tensor) -> Tensor:
-        return case.loss(list(parts) if isinstance(case.inputs[0], list) else parts[0], *case.inputs[1:])
-
-    assert torch.autograd.gradcheck(loss, student, check_undefined_grad=False)
-
-
-@every_loss
-def test_the_teacher_gets_no_gradient(case: Case) -> None:
-    inputs = list(case.inputs)
-    for position in (0, case.teacher):
-        inputs[position] = mapped(lambda t: t.clone().requires_grad_(), inputs[position])
-    case.loss(*inputs).backward()
-    assert all(leaf.grad is None for leaf in leaves(inputs[case.teacher]))
-    assert all(leaf.grad.isfinite().all() and leaf.grad.abs().sum() > 0 for leaf in leaves(inputs[0]))
-
-
-@every_loss
-def test_order_of_images_does_not_matter(case: Case) -> None:
-    order = torch.tensor([3, 0, 4, 1, 2])
-
-    def shuffled(value: Any) -> Any:
-        if isinstance(value, list):
-            return [shuffled(item) for item in value]
-        return value[order] if isinstance(value, Tensor) and value.shape[:1] == (BATCH,) else value
-
-    torch.testing.assert_close(case.loss(*map(shuffled, case.inputs)), case.loss(*case.inputs))
-
-
-@every_loss
-def test_half_precision_computes_in_float32_even_under_autocast(case: Case) -> None:
-    half = [mapped(Tensor.bfloat16, value) for value in case.inputs]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = case.loss(*half)
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, case.loss(*(mapped(Tensor.float, value) for value in half)))
-    torch.testing.assert_close(loss.double(), case.loss(*case.inputs).double(), rtol=0.05, atol=0)
-
-
-@every_loss
+@every_case
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn(case: Case) -> None:
     student, teacher, *rest = case.inputs
     if case.loss in (crd_loss, vid_loss):

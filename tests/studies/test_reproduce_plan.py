@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from mdistiller_icc.run import configure
 from mdistiller_icc.studies import table_file as tables
 from mdistiller_icc.studies.plan import plan, shorten
 from mdistiller_icc.studies.state import State, state
-from mdistiller_icc.studies.study import devices
+from mdistiller_icc.studies.study import Study, devices
 from mdistiller_icc.studies.table import Kind, Pair, Part, Table
 from mdistiller_icc.teachers import checkpoint
 
@@ -141,6 +143,20 @@ def test_two_meanings_of_one_name_are_refused():
             "SOLVER.TYPE is one of SGD, AdamW, not 'sgd' (did you mean 'SGD'?)",
         ),
         ({"settings": {"SOLVER": {"SCHEDULE": "cosin"}}}, "did you mean 'cosine'?"),
+        ({"dataset": "digit"}, "DATASET.TYPE: unknown 'digit' (did you mean 'digits'?)"),
+        ({"methods": {"KD": {"DATASET": {"IMAGES": "cifar"}}}}, "unknown 'cifar' (did you mean 'cifar10'?)"),
+        ({"methods": {"NONE": {}}}, "mine.yaml: methods: NONE learns from no teacher; students without a teacher are"),
+        ({"methods": {"ICC": {}}}, "mine.yaml: methods: ICC learns from no teacher; it goes under teachers, as icc"),
+        ({"settings": {"SOLVER": {"EPOCHS": 0}}}, "SOLVER.EPOCHS must be at least 1, not 0"),
+        ({"teachers": {"icc": Kind({}, {"SOLVER.EPOCHS": [8, 0]})}}, "SOLVER.EPOCHS must be at least 1, not 0"),
+        ({"settings": {"EXPERIMENT": {"NAME": "x"}}}, "settings: EXPERIMENT.NAME is set by the rest of the table"),
+        ({"methods": {"KD": {"DISTILLER": {"TYPE": "SP"}}}}, "settings: DISTILLER.TYPE is set by the rest of the"),
+        ({"teachers": {"icc": Kind({}, {"EXPERIMENT.TAG": ["a"]})}}, "settings: EXPERIMENT.TAG is set by the rest of"),
+        ({"pairs": [Pair("resnet14", "resnet8", {}, {"KD": {"DATASET": {"TYPE": "x"}}})]}, "settings: DATASET.TYPE is"),
+        ({"project": "../../x"}, "mine.yaml: project: '../../x' leads out of the folder that it should be in"),
+        ({"project": "/x"}, "mine.yaml: project: '/x' leads out of the folder"),
+        ({"project": "..\\x"}, "leads out of the folder"),
+        ({"store": ".."}, "mine.yaml: store: '..' leads out of the folder"),
     ],
 )
 def test_mistakes_are_told_before_the_first_run_begins(changed, message):
@@ -232,15 +248,24 @@ def publish(run, of=None):
 
 def test_states(begun):
     run, record = begun
-    assert state(run) == State("begun")
-    assert record(status="running", epoch=3) == State("begun", 3)
-    assert record(status="failed", epoch=3, error="oops") == State("begun", 3, "oops")
-    assert record(status="finished", epoch=8, digest="") == State("begun", 8), "its teacher is not in the store"
+    assert state(run) == State("begun", now="interrupted")
+    assert record(status="running", epoch=3) == State("begun", 3, "interrupted"), "its process is gone"
+    with FileLock(RunFolder(run.cfg, run.name).lock):
+        assert state(run) == State("begun", 3, "running")
+    assert record(status="failed", epoch=3, error="oops") == State("begun", 3, "failed")
+    assert record(status="diverged", epoch=3, error="oops") == State("begun", 3, "diverged")
+    for epoch in ("3", -1, 9, 10**400, None, True):
+        assert record(status="running", epoch=epoch) == State("begun", now="interrupted")
+    unpublished = State("begun", 8, "interrupted")
+    assert record(status="finished", epoch=8, digest="") == unpublished, "its teacher is not in the store"
     publish(run)
     assert record(status="finished", epoch=8, digest="") == State("finished", 8)
-    assert record(status="finished", epoch=8) == State("begun", 8), "it was stopped between publishing and saying so"
-    (run.folder / "record.json").write_text("{")
-    assert state(run) == State("begun")
+    assert record(status="finished", epoch=8) == unpublished, "it was stopped between publishing and saying so"
+    for text in ("{", "[]", '"' + chr(0xD800).encode("utf-8", "surrogatepass").decode("latin-1"), "9" * 5000):
+        (run.folder / "record.json").write_text(text)
+        assert state(run) == State("begun", now="interrupted")
+    (run.folder / "config.yaml").write_text("SOLVER: [")
+    assert state(run) == State("begun", now="interrupted"), "the checkpoint holds its configuration"
     (run.folder / "latest").unlink()
     assert state(run) == State("new")
 
@@ -262,6 +287,34 @@ def test_somebody_elses_teacher_is_not_overwritten(begun):
     publish(run, of="distill/by_hand")
     with pytest.raises(UserError, match="holds the teacher of distill/by_hand"):
         state(run)
+
+
+STRAY = {
+    "status": "finished", "dataset": "digits", "student": {"architecture": "resnet8"}, "device": "cpu", "teacher": None,
+    "protocol": {"fraction": 1.0, "holdout": 0.0}, "num_train": 100, "epoch": 2, "seconds": 3.0, "method": "NONE",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", [
+    {"device": None}, {"teacher": "resnet8"}, {"student": ["resnet8"]}, {"dataset": ["digits"]}, {"dataset": {}},
+    {"seconds": float("nan")}, {"seconds": 10**400}, {"seconds": "3"}, {"seconds": -1e9}, {"num_train": float("inf")},
+    {"num_train": 0}, {"epoch": 10**400}, {"protocol": []}, {"protocol": {"fraction": 0, "holdout": 0}},
+    {"method": ["KD"]},
+])  # fmt: skip
+def test_a_stray_record_breaks_no_plan(tmp_path, monkeypatch, changed):
+    monkeypatch.chdir(tmp_path)
+    for name, record in (("stray", STRAY | changed), ("good", STRAY)):
+        folder = tmp_path / "output/old" / name
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(json.dumps(record))
+    told = Study(table(alone=True), seeds=[0], device="cpu", jobs=1).told()
+    assert all("unknown" not in line for line in told.splitlines() if "resnet8,seed" in line), "the good one tells"
+
+
+def test_a_pretrained_teacher_may_be_any_file():
+    pair = Pair("resnet14", "resnet8", {"DISTILLER": {"TEACHER_CKPT": "mine.pth"}}, {})
+    (run,) = plan(table(teachers={"pretrained": Kind({}, {})}, pairs=[pair], seeds=[0]))
+    assert run.cfg.DISTILLER.TEACHER_CKPT == "mine.pth"
 
 
 def test_settings_survive_the_way_to_a_worker():

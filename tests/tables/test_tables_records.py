@@ -38,6 +38,15 @@ def test_pckd_without_distillation_is_the_published_method_of_its_own(output):
     assert [read(str(run)).method for run in (full, without)] == ["PCKD", "PCKD_WITHOUT_KD"]
 
 
+def test_standardised_logits_and_forms_of_a_method_are_named(output):
+    held = output.run(method="DKD", settings={"ALPHA": 1.0, "LOGIT_STAND": True}, protocol={"trainer": "dot"})
+    plain = output.run(method="DKD", settings={"ALPHA": 1.0}, protocol={"trainer": "dot"})
+    assert read(str(held)).method == "DKD+LS+DOT" and read(str(held)).settings == read(str(plain)).settings
+    named = {"SDD": ({"BASE": "NKD"}, "SDD-NKD"), "KDPP": ({}, "KD++"), "WKD": ({}, "WKD-L"), "TTM": ({}, "TTM")}
+    for method, (node, name) in named.items():
+        assert read(str(output.run(method=method, settings=node))).method == name
+
+
 def test_steps_count_under_a_step_schedule_only(output):
     one = output.run(protocol={"schedule": "cosine"})
     other = output.run(protocol={"schedule": "cosine", "lr_decay_stages": None, "lr_decay_rate": None})

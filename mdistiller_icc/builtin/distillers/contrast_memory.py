@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,14 @@ class ContrastMemory(nn.Module):
         self._normalised = False
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, "_normalised", False))
 
-    def forward(self, student: Tensor, teacher: Tensor, index: Tensor, candidates: Tensor) -> Tensor:
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        index: Tensor,
+        candidates: Tensor,
+        of_all: Callable[..., tuple[Tensor, ...]] = gather_rows,
+    ) -> Tensor:
         """The two networks' losses, summed; the batch is remembered.
 
         Args:
@@ -50,28 +58,30 @@ class ContrastMemory(nn.Module):
             teacher: (B, D) unit vectors, float32.
             index: (B,) the images' numbers in the data set.
             candidates: (B, K + 1) images to choose among, the right one first.
+            of_all: turns rows of this process into those of all that share the memory.
         """
         if not self._normalised:
-            self._normalise(student, teacher, candidates)
+            self._normalise(student, teacher, candidates, of_all)
         normalisers = self.log_normalisers
         loss_student = crd_loss(student, self.memory_teacher, candidates, self.temperature, normalisers[0])
         loss_teacher = crd_loss(teacher, self.memory_student, candidates, self.temperature, normalisers[1])
-        self._remember(student, teacher, index)
+        self._remember(*of_all(student.detach(), teacher.detach(), index))
         return loss_student + loss_teacher
 
     @torch.no_grad()
-    def _normalise(self, student: Tensor, teacher: Tensor, candidates: Tensor) -> None:
+    def _normalise(
+        self, student: Tensor, teacher: Tensor, candidates: Tensor, of_all: Callable[..., tuple[Tensor, ...]]
+    ) -> None:
         if self.log_normalisers.isnan().any():  # waits for the device, once in a run
             for position, (embedding, memory) in enumerate(
                 [(student, self.memory_teacher), (teacher, self.memory_student)]
             ):
-                (totals,) = gather_rows(log_totals(embedding, memory, candidates, self.temperature))
+                (totals,) = of_all(log_totals(embedding, memory, candidates, self.temperature))
                 self.log_normalisers[position] = log_normaliser(totals, candidates.shape[1], len(memory))
         self._normalised = True
 
     @torch.no_grad()
     def _remember(self, student: Tensor, teacher: Tensor, index: Tensor) -> None:
-        index, student, teacher = gather_rows(index, student, teacher)
         for memory, embedding in ((self.memory_student, student), (self.memory_teacher, teacher)):
             mixed = torch.lerp(embedding, memory[index], self.momentum)
             memory.index_copy_(0, index, F.normalize(mixed))

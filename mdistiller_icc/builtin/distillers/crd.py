@@ -86,11 +86,13 @@ class CRD(FeatureDistiller):
                 whole data set are drawn on the device, whatever their class.
         """
         if contrastive_index is None:
-            contrastive_index = torch.randint(self.num_data, (len(index), self.negatives + 1), device=index.device)
+            count = len(self.of_all(index)[0])  # every process draws for the whole batch, and so the same
+            drawn = torch.randint(self.num_data, (count, self.negatives + 1), device=index.device)
+            contrastive_index = drawn[self.share(count)]
             contrastive_index[:, 0] = index
         student = _embedded(self.embed_s, features_student)
         teacher = _embedded(self.embed_t, features_teacher)
-        return self.contrast(student, teacher, index, contrastive_index)
+        return self.contrast(student, teacher, index, contrastive_index, self.of_all)
 
 
 def _embedded(embed: nn.Linear, features: Features) -> Tensor:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.logits import LogitDistiller
 from mdistiller_icc.losses.kd import kd_loss
 from mdistiller_icc.settings import temperature, weight
 
 
-class KD(Distiller):
+class KD(LogitDistiller):
     """Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531."""
 
-    channels_last = True
+    node = "KD"
     settings = {
         "TEMPERATURE": temperature(4.0),
         "LOSS": {
@@ -26,15 +23,9 @@ class KD(Distiller):
     }
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
-        super().__init__(student, teacher)
-        self.temperature = cfg.KD.TEMPERATURE
-        self.ce_weight = cfg.KD.LOSS.CE_WEIGHT
-        self.kd_weight = cfg.KD.LOSS.KD_WEIGHT
+        super().__init__(student, teacher, cfg)
+        self.ce_weight = self.own.LOSS.CE_WEIGHT
 
-    def forward_train(self, image: Tensor, target: Tensor, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_teacher = self.teach(image)[0]
-        logits_student = self.student(image)[0]
-        return logits_student, {
-            "loss_ce": self.ce_weight * F.cross_entropy(logits_student, target),
-            "loss_kd": self.kd_weight * kd_loss(logits_student, logits_teacher, self.temperature),
-        }
+    def logit_loss(self, logits_student: Tensor, logits_teacher: Tensor, target: Tensor, epoch: int) -> Tensor:
+        weight: float = self.own.LOSS.KD_WEIGHT
+        return weight * kd_loss(logits_student, logits_teacher, self.own.TEMPERATURE)

@@ -9,7 +9,6 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.distillers.base import Features
-from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.pkt import pkt_loss
 from mdistiller_icc.settings import weight
 
@@ -17,7 +16,7 @@ from mdistiller_icc.settings import weight
 class PKT(FeatureDistiller):
     """Passalis & Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018.
 
-    With several processes the relations span all their batches.
+    With several processes the relations span all their batches (``DISTILLER.GATHER``).
     """
 
     settings = {
@@ -29,4 +28,4 @@ class PKT(FeatureDistiller):
 
     def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
         student, teacher = (features["pooled_feat"].flatten(1) for features in (features_student, features_teacher))
-        return pkt_loss(*gather_rows(student, teacher))
+        return pkt_loss(*self.of_all(student, teacher))

@@ -11,8 +11,8 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers.settings import given, image_size, upstream
 from mdistiller_icc.builtin.distillers.stages import look
-from mdistiller_icc.builtin.distillers.warmup import warmup
 from mdistiller_icc.distillers.base import Distiller, Features
+from mdistiller_icc.distillers.warmup import warmup
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.reviewkd import hcl_loss
 from mdistiller_icc.settings import Setting, count, warmup_epochs, weight

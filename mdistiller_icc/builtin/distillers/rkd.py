@@ -9,7 +9,6 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.distillers.base import Features
-from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.rkd import rkd_loss
 from mdistiller_icc.settings import Setting, weight
 
@@ -17,7 +16,7 @@ from mdistiller_icc.settings import Setting, weight
 class RKD(FeatureDistiller):
     """Park et al., "Relational Knowledge Distillation", CVPR 2019, arXiv:1904.05068.
 
-    With several processes the relations span all their batches.
+    With several processes the relations span all their batches (``DISTILLER.GATHER``).
     """
 
     settings = {
@@ -41,5 +40,5 @@ class RKD(FeatureDistiller):
 
     def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
         student, teacher = (features["pooled_feat"].flatten(1) for features in (features_student, features_teacher))
-        student, teacher = gather_rows(student, teacher)
+        student, teacher = self.of_all(student, teacher)
         return rkd_loss(student, teacher, self.distance_weight, self.angle_weight, self.eps, self.squared)

@@ -9,7 +9,6 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers.feature import FeatureDistiller
 from mdistiller_icc.distillers.base import Features
-from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.sp import sp_loss
 from mdistiller_icc.settings import weight
 
@@ -17,7 +16,7 @@ from mdistiller_icc.settings import weight
 class SP(FeatureDistiller):
     """Tung & Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, arXiv:1907.09682.
 
-    With several processes the relations span all their batches.
+    With several processes the relations span all their batches (``DISTILLER.GATHER``).
     """
 
     settings = {
@@ -29,4 +28,4 @@ class SP(FeatureDistiller):
 
     def feature_loss(self, features_student: Features, features_teacher: Features, **_: Any) -> Tensor:
         student, teacher = features_student["feats"][-1], features_teacher["feats"][-1]
-        return sp_loss(*gather_rows(student.flatten(1), teacher.flatten(1)))
+        return sp_loss(*self.of_all(student.flatten(1), teacher.flatten(1)))

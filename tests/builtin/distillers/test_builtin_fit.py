@@ -178,7 +178,7 @@ def test_kdsvd_has_no_more_vectors_than_a_map_is_wide() -> None:
 
 def test_images_that_do_not_go_through_a_pair_are_refused() -> None:
     with pytest.raises(UserError, match="an image of 4×4 does not go through this pair"):
-        distiller("FITNET", pair("resnet14 resnet8"), "FITNET.INPUT_SIZE", (4, 4))
+        distiller("FITNET", pair("vgg13 vgg8"), "FITNET.INPUT_SIZE", (4, 4))
 
 
 def test_stages_pair_in_order_or_by_resolution() -> None:

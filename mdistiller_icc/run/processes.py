@@ -1,0 +1,124 @@
+"""Several processes for one run, as ``torchrun`` starts them: how they find each other, and who speaks for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from yacs.config import CfgNode
+
+from mdistiller_icc import ranks
+from mdistiller_icc.errors import UserError
+
+SECONDS_TO_TELL = 10
+"""How long the first process has to tell a mistake that all make; ``torchrun`` then ends the others."""
+
+
+def several() -> int:
+    """How many processes there are, as ``torchrun`` tells each of them; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def refuse(what: str) -> None:
+    """Refuse several processes for what is for one.
+
+    Raises:
+        UserError: ``torchrun`` has started several.
+    """
+    if several() > 1:
+        with one_voice():
+            raise UserError(f"torchrun has started {several()} processes, and {what} is for one: start it with python")
+
+
+def check(cfg: CfgNode) -> None:
+    """Look at what several processes cannot do.
+
+    Raises:
+        UserError: they cannot share a batch evenly, or were to compile.
+    """
+    count, size = several(), cfg.SOLVER.BATCH_SIZE
+    if size % count:
+        nearby = [near for near in (size - size % count, size - size % count + count) if near]
+        raise UserError(
+            f"SOLVER.BATCH_SIZE {size}: the whole batch, which {count} processes cannot share evenly; "
+            f"try {' or '.join(map(str, nearby))}"
+        )
+    if cfg.SOLVER.COMPILE and count > 1:
+        raise UserError(f"SOLVER.COMPILE True: not for {count} processes; train with SOLVER.COMPILE False")
+
+
+def check_smallest(images: int, least: int) -> None:
+    """Refuse batches of which a process would have too few images.
+
+    Args:
+        images: of the smallest batch.
+        least: that each process needs.
+
+    Raises:
+        UserError: there are not enough.
+    """
+    if ranks.world() > 1 and images < least * ranks.world():
+        raise UserError(
+            f"SOLVER.BATCH_SIZE: a batch of an epoch has {images} images for {ranks.world()} processes, and each needs "
+            f"{least}; try another size, fewer processes" + (" or SOLVER.SYNC_BN True" if least > 1 else "")
+        )
+
+
+def own_device(name: str) -> str:
+    """The device of this process: of the GPUs of its machine the one with its number.
+
+    Raises:
+        UserError: one GPU is named for all processes.
+    """
+    if several() == 1 or name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return name
+    if name not in ("auto", "cuda"):
+        raise UserError(f"--device {name}: {several()} processes cannot share it; --device cuda gives each its own")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+@contextlib.contextmanager
+def group(device: torch.device) -> Iterator[None]:
+    """Join the processes that ``torchrun`` has started, if it has: NCCL between GPUs, gloo between processors."""
+    if several() == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    yield
+    # Nobody leaves, and no connection closes, before all are done; after an error torchrun ends them all.
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def first_here() -> Iterator[None]:
+    """The first process of every machine does what is inside before the others do, and fills the caches they read."""
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if ranks.world() > 1 and not first:
+        dist.barrier()
+    try:
+        yield
+    finally:
+        if ranks.world() > 1 and first:
+            dist.barrier()
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """The first process speaks for all: the others print nothing, and tell a mistake only if the first has not."""
+    if several() == 1 or os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        try:
+            try:
+                yield
+            except UserError:
+                time.sleep(SECONDS_TO_TELL)
+                raise
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None

@@ -1,0 +1,39 @@
+"""What several processes cannot do, told before anything is read or built."""
+
+from __future__ import annotations
+
+import pytest
+
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.run import check, configure
+from mdistiller_icc.run.processes import refuse
+
+DIGITS = ["DATASET.TYPE", "digits", "DISTILLER.STUDENT", "resnet8"]
+
+
+@pytest.mark.parametrize("options, device, told", [
+    (["SOLVER.BATCH_SIZE", "64"], "cpu", "the whole batch, which 3 processes cannot share evenly; try 63 or 66"),
+    (["SOLVER.BATCH_SIZE", "2"], "cpu", "the whole batch, which 3 processes cannot share evenly; try 3"),
+    (["SOLVER.BATCH_SIZE", "66", "SOLVER.COMPILE", "True"], "cpu", "not for 3 processes"),
+    (["SOLVER.BATCH_SIZE", "66"], "cuda:0", "3 processes cannot share it; --device cuda gives each its own"),
+])  # fmt: skip
+def test_what_three_processes_cannot_do_is_refused(monkeypatch, options, device, told):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match=told):
+        check(configure(None, [*DIGITS, *options]), options=options, device=device)
+
+
+def test_what_is_for_one_process_is_refused_too(monkeypatch):
+    refuse("this")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="torchrun has started 2 processes, and this is for one"):
+        refuse("this")
+
+
+@pytest.mark.parametrize("key", ["ICC.QUEUE.GATHER", "CKD.GATHER", "BICKD.GATHER", "PCKD.GATHER"])
+def test_files_may_hold_the_keys_that_gather_has_replaced(tmp_path, key):
+    file = tmp_path / "old.yaml"
+    *groups, last = key.split(".")
+    lines = [*(f"{group}:" for group in groups), f"{last}: true"]
+    file.write_text("".join(f"{'  ' * depth}{line}\n" for depth, line in enumerate(lines)))
+    assert configure(str(file)) == configure(None)

@@ -1,0 +1,84 @@
+"""The command lines under torchrun: what they print and write, a process that is killed, and runs that go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+TEACHER = "tools/train_teacher.py"
+RUN = [
+    "DISTILLER.TYPE", "ICC", "DISTILLER.STUDENT", "resnet8", "DATASET.TYPE", "digits", "DATASET.FRACTION", "0.1",
+    "SOLVER.BATCH_SIZE", "32", "SOLVER.EPOCHS", "2", "SOLVER.LR", "0.001", "SOLVER.SYNC_BN", "True",
+    "ICC.MARGIN", "-1", "ICC.QUEUE.SIZE", "4", "EXPERIMENT.NAME", "icc",
+]  # fmt: skip
+
+ROUNDING = {"icc/anchors": 1e-9, "loss_ce": 2e-3, "test_loss": 2e-3, "icc/feature_norm": 2e-3, "loss_kd": 3e-2}
+"""What single precision may change of a figure in two epochs; in double all agree to 1e-7."""
+
+
+def told(folder: Path) -> list[dict]:
+    file = folder / "output/distill/icc/metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "output/distill/icc/record.json").read_text())
+
+
+def processes(launcher: int) -> list[int]:
+    """Those that a launcher has started, in the order of their numbers; without any, the launcher itself."""
+    children = [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()]
+    return sorted(children) or [launcher]
+
+
+def kill_in_second_epoch(run) -> int:
+    """Kill the last process of a run once an epoch is saved; return the launcher's exit status."""
+    folder, begun = Path(os.readlink(f"/proc/{run.pid}/cwd")), time.monotonic()
+    while not told(folder):
+        assert run.poll() is None, run.communicate()[1]
+        assert time.monotonic() - begun < 300, "no epoch in five minutes"
+        time.sleep(0.05)
+    os.kill(processes(run.pid)[-1], signal.SIGKILL)
+    return run.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def unbroken(torchrun, tmp_path_factory):
+    """What one process trains."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    run = torchrun(1, folder, TEACHER, *RUN)
+    _, error = run.communicate(timeout=300)
+    assert run.returncode == 0, error
+    return told(folder)
+
+
+@pytest.mark.parametrize("before, after", [(2, 1), (1, 2)])
+def test_a_killed_run_goes_on_with_another_number_of_processes(torchrun, tmp_path, unbroken, before, after):
+    assert kill_in_second_epoch(torchrun(before, tmp_path, TEACHER, *RUN)) != 0
+    assert record(tmp_path)["status"] != "finished" and record(tmp_path)["processes"] == before
+    run = torchrun(after, tmp_path, TEACHER, *RUN, "--resume")
+    output, error = run.communicate(timeout=300)
+    assert run.returncode == 0, error
+    assert record(tmp_path)["status"] == "finished" and record(tmp_path)["processes"] == after
+    assert output.count("test top-1") == 1 and (tmp_path / "teachers/digits/resnet8_icc.pth").exists()
+    assert "Warning" not in error and "Traceback" not in error, error
+    for found, expected in zip(told(tmp_path), unbroken, strict=True):
+        for figure, rounding in ROUNDING.items():
+            assert found[figure] == pytest.approx(expected[figure], rel=rounding), (found["epoch"], figure)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_in_one_line(torchrun, tmp_path):
+    run = torchrun(2, tmp_path, TEACHER, *RUN, "SOLVER.BATCH_SIZE", "33")
+    _, error = run.communicate(timeout=120)
+    assert run.returncode != 0
+    first, *torchruns_own = error.splitlines()
+    assert first == (
+        "error: SOLVER.BATCH_SIZE 33: the whole batch, which 2 processes cannot share evenly; try 32 or 34"
+    )
+    assert not [line for line in torchruns_own if line.startswith("error: ")]
+    assert not (tmp_path / "output").exists()

@@ -1,0 +1,64 @@
+"""What a sweep says in the end, whatever its runs came to; see also the contrastive losses' test."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mdistiller_icc.engine.divergence import Diverged
+from mdistiller_icc.studies import sweep
+
+VALUES = ["0", "0.01", "0.02", "0.05"]
+LINE = [
+    "--values",
+    *VALUES,
+    "--out",
+    "out",
+    "DATASET.TYPE",
+    "digits",
+    "DISTILLER.TYPE",
+    "ICC",
+    "DISTILLER.STUDENT",
+    "resnet8",
+]
+
+
+@pytest.fixture
+def swept(tmp_path, monkeypatch, capsys):
+    """A sweep whose runs are not made: ``swept(figures)`` with a function from λ to what one is measured to be."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(figures, status=0):
+        def measure(path, options, seed, device):
+            value = options[options.index("ICC.WEIGHT") + 1]
+            return dict.fromkeys(sweep.FIGURES) | {"top1": 50.0, "run": value} | figures(value)
+
+        monkeypatch.setattr(sweep, "measure", measure)
+        assert sweep.main(LINE) == status
+        rows = json.loads((tmp_path / "out/sweep.json").read_text())["rows"]
+        return (tmp_path / "out/sweep.md").read_text(), rows, capsys.readouterr().err
+
+    return make
+
+
+def test_a_figure_that_does_not_vary_has_no_rank(swept):
+    text, rows, _ = swept(lambda value: {"ratio": 0.5, "L_Intra/L_Inter": 1.0})
+    assert len(rows) == 4 and text.count("Spearman's rank correlation with ICC.WEIGHT –; a/λ + b") == 2
+    assert text.count("R² = –") == 2
+
+
+def test_figures_that_are_missing_or_no_numbers_have_no_fit(swept):
+    text, rows, _ = swept(lambda value: {"ratio": float("nan"), "L_Intra/L_Inter": None})
+    assert len(rows) == 4 and "a/λ + b" not in text
+
+
+def test_a_run_that_diverges_is_left_out_and_told(swept):
+    def figures(value):
+        if value == "0.05":
+            raise Diverged("epoch 1, step 3 of 5: loss_kd is nan")
+        return {"ratio": 0.5 + float(value)}
+
+    text, rows, error = swept(figures, status=1)
+    assert [row["value"] for row in rows] == VALUES[:3] and "| 0.02 |" in text and "| 0.05 |" not in text
+    assert "left out: cross-entropy,ICC.WEIGHT:0.05, seed 0: epoch 1, step 3 of 5: loss_kd is nan" in error
