@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mdistiller_icc.api import TorchData, Trained, distill, train_teacher
     from mdistiller_icc.errors import UserError
     from mdistiller_icc.features import with_features
-    from mdistiller_icc.icc.loss import ICCLoss
+    from mdistiller_icc.icc.recipe import ICCLoss
     from mdistiller_icc.plugin import register
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "ICCLoss": "icc.loss",
+    "ICCLoss": "icc.recipe",
     "TorchData": "data.from_torch",
     "Trained": "api",
     "UserError": "errors",

@@ -9,6 +9,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from mdistiller_icc.commands.entry import COMMANDS
+from mdistiller_icc.commands.entry import main as entry
 from mdistiller_icc.errors import UserError, exit_status
 
 
@@ -17,12 +19,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m mdistiller_icc",
         description="Run an unmodified mdistiller script, such as its tools/train.py, with the ICC plugin registered.",
+        epilog=f"A command of mdistiller-icc takes a script's place: {', '.join(COMMANDS)}.",
     )
     parser.add_argument("script", metavar="SCRIPT.py")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to the script")
     given = parser.parse_args()
     script = Path(given.script)
     if not script.is_file():
+        if given.script in COMMANDS:  # where mdistiller-icc is not on the path
+            return entry([given.script, *given.arguments], "python -m mdistiller_icc")
         raise UserError(f"{script}: no such script")
 
     forced = os.environ.get("MDISTILLER_ICC_HOST")

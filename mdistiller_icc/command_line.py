@@ -1,4 +1,4 @@
-"""The arguments our command lines share, all of them mdistiller's but ``--seed``, ``--device`` and ``--overwrite``."""
+"""The arguments our command lines share: mdistiller's, and ``--seed``, ``--device``, ``--overwrite``, ``--import``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def split_overrides(arguments: Sequence[str] | None = None) -> tuple[list[str], 
     overrides: list[str] = []
     words = iter(sys.argv[1:] if arguments is None else arguments)
     for word in words:
-        if KEY.fullmatch(word) and own[-1:] != ["--key"]:
+        if KEY.fullmatch(word) and own[-1:] not in (["--key"], ["--import"]):
             overrides += [word, *islice(words, 1)]
         else:
             own.append(word)
@@ -45,13 +45,31 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help shows what there is)")
 
 
-def training_parser(description: str) -> argparse.ArgumentParser:
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg`` and ``--import``, which every command that reads a configuration has."""
+    parser.add_argument(
+        "--cfg", default=None, metavar="FILE",
+        help="YAML file in mdistiller's schema, or the name of a shipped one, e.g. icc/res110",
+    )  # fmt: skip
+    add_import(parser)
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Add ``--import``; what it names is for `own_code.import_all`, before the configuration is read."""
+    parser.add_argument(
+        "--import", dest="imports", action="append", default=[], metavar="FILE.py",
+        help="a file, or a module's name, with distillers or networks of your own; may be given several times",
+    )  # fmt: skip
+
+
+def training_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/train.py`` and ``tools/train_teacher.py``."""
     parser = Parser(
+        prog=prog,
         description=description,
         epilog="KEY VALUE pairs override the file, e.g. SOLVER.EPOCHS 2 DATASET.FRACTION 0.05",
     )
-    parser.add_argument("--cfg", default=None, metavar="FILE", help="YAML file in mdistiller's schema")
+    add_configuration(parser)
     parser.add_argument("--resume", action="store_true", help="go on with this run where it stopped")
     parser.add_argument("--overwrite", action="store_true", help="start this run again even if it is there")
     parser.add_argument("--seed", type=int, default=None, help="seed, named in the run and the teacher (default: 0)")
@@ -60,10 +78,10 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def train(description: str, role: str) -> int:
+def train(description: str, role: str, words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Parse the command line, make one run of the given role and print how well it does."""
-    own, overrides = split_overrides()
-    arguments = training_parser(description).parse_intermixed_args(own)
+    own, overrides = split_overrides(words)
+    arguments = training_parser(description, prog).parse_intermixed_args(own)
     options = [*arguments.options, *overrides]
     # After parsing: importing torch takes a second, --help must not.
     from mdistiller_icc.run.processes import one_voice
@@ -75,8 +93,10 @@ def train(description: str, role: str) -> int:
 
 def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None:
     from mdistiller_icc.engine.run_folder import RunFolder
+    from mdistiller_icc.own_code import import_all
     from mdistiller_icc.run import check, configure, run
 
+    import_all(arguments.imports)
     cfg = configure(arguments.cfg, options, arguments.seed)
     folder = RunFolder(cfg, check(cfg, role, options, arguments.device).name)
     if arguments.resume and not folder.begun():

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc import plugin, settings
+from mdistiller_icc.calling import call
 from mdistiller_icc.config import ADDED, load_config
 from mdistiller_icc.data import data_sets
 from mdistiller_icc.distillers.base import check_standardised
@@ -25,6 +26,7 @@ from mdistiller_icc.engine.run_folder import flat
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import Registered, register, with_weights
+from mdistiller_icc.shipped import find_config
 from mdistiller_icc.teachers import checkpoint, pretrained, resolve, store, weights
 
 ANY_NUMBER = 100
@@ -35,7 +37,7 @@ READ = ("EXPERIMENT.SEED", "DISTILLER.TEACHER_CKPT", "DISTILLER.TEACHER_SEED", "
 """Of the settings we add to a host, those that have an effect in its own scripts."""
 UNKNOWN = (
     "{}: mdistiller's own scripts do not know it; leave it out, or train with "
-    "MDISTILLER_ICC_HOST=mdistiller python tools/train.py"
+    f"MDISTILLER_ICC_HOST=mdistiller {call('train')}"
 )
 
 
@@ -69,7 +71,7 @@ class LaunchedConfig(CfgNode):
         Raises:
             UserError: it cannot be read, or holds an unknown key or a wrong type.
         """
-        self._take(load_config(self, cfg_filename))
+        self._take(load_config(self, find_config(cfg_filename)))
 
     def merge_from_list(self, cfg_list: Sequence[str] | None) -> None:
         """Merge ``KEY VALUE`` pairs.

@@ -24,6 +24,14 @@ Keys of forks are taken: `SOLVER.LR_COSINE` and `SOLVER.LR_COS` (True is `SOLVER
 
 A run's name may hold any character that text has, but begins with no dot. Its folder has `=` for `:` and `_` for
 `* ? " < > | \\`, which other systems refuse; folders of earlier versions keep their names.
+
+| Tried | Ended | Command |
+|---|---|---|
+| 6,000 generated settings, in files and on the command line | 5,195 in one line, 805 passed every check | A |
+| 12 hostile command lines and files, each a process of its own | 12 in one line and status 2, nothing written | A |
+| both ends of every range of every method | a step in each, or one line | B |
+
+A: `python -m pytest tests/test_settings_generated.py -m slow`; B: `python -m pytest tests/test_settings.py`.
 """
 
 

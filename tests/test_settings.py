@@ -150,6 +150,7 @@ def test_a_hosts_own_method_of_another_type_is_left_alone():
         ("SOLVER: {LR: {[]: 1}}", None, "line 1: not readable as YAML: found unhashable key"),
         ("SOLVER: {LR: 1}\nDATASET:\nSOLVER: {LR: 2}", None, "line 3: not readable as YAML: 'SOLVER' stands twice"),
         ("SOLVER: {LR: " + "1" * 5000 + "}", None, "SOLVER.LR wants a number, got '" + "1" * 78 + "…"),
+        ("SOLVER: {LR: " + "1" * 400 + "}", None, "SOLVER.LR wants a number, got '" + "1" * 78 + "…"),
         ("SOLVER: {EPOCHS: 0x" + "f" * 5000 + "}", None, "wants a whole number, got '0xff"),
         ("SOLVER: {LR: " + "[" * 10_000 + "]" * 10_000 + "}", None, "not readable as YAML: nested too deeply"),
         ("SOLVER: {SCHEDULER: cosine}", None, "unknown key SOLVER.SCHEDULER; SOLVER.SCHEDULE step or cosine says it"),

@@ -59,9 +59,9 @@ class Batches:
         if isinstance(self.loader.sampler, DistributedSampler):
             self.loader.sampler.set_epoch(epoch)
 
-    def views(self, index: Tensor) -> Tensor:
-        """The images ``index`` (V,) as the data set gives them now, (V, 3, H, W)."""
-        return torch.stack([self.loader.dataset[i][0] for i in index.tolist()]).to(index.device)
+    def views(self, index: Tensor, rows: slice = slice(None)) -> Tensor:
+        """The images ``index`` (V,) as the data set gives them now, (V, 3, H, W); of ``rows`` of them alone."""
+        return torch.stack([self.loader.dataset[i][0] for i in index[rows].tolist()]).to(index.device)
 
 
 @dataclass(frozen=True)

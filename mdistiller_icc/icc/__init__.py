@@ -1,5 +1,5 @@
 """The ICC teacher recipe: margin gate, class queues, loss, weight."""
 
-from mdistiller_icc.icc.recipe import ICC
+from mdistiller_icc.icc.distiller import ICC
 
 __all__ = ["ICC"]

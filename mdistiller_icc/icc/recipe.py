@@ -1,145 +1,180 @@
-"""ICC: how a teacher is trained so that its soft labels keep the differences inside a class.
+"""The algorithm of ICC, in the paper's order: margin gate → class queue → Eq. (3) → λ.
 
 "Enriching Knowledge Distillation with Intra-Class Contrastive Learning", arXiv 2509.22053.
-``L_Teacher = L_CE + λ · L_Intra`` [B]. The algorithm is `ICCLoss`; this is what the trainers need around it.
+``L_Teacher = L_CE + λ · L_Intra`` [B]; this is ``λ · L_Intra``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from mdistiller_icc.classifier import centers, classifier_name
-from mdistiller_icc.data import data_set
-from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc import settings
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.icc import settings
-from mdistiller_icc.icc.feature import select
-from mdistiller_icc.icc.loss import ICCLoss
-from mdistiller_icc.icc.positive import ItemViews, ViewLoader
+from mdistiller_icc.icc.batch import check_batch
+from mdistiller_icc.icc.positive import POSITIVES
+from mdistiller_icc.icc.queue import ClassQueues
 from mdistiller_icc.icc.settings import SETTINGS
-from mdistiller_icc.icc.signatures import Signatures
-from mdistiller_icc.losses.precision import widened
-from mdistiller_icc.probe import probe
-from mdistiller_icc.settings import check_memory
+from mdistiller_icc.icc.watch import Watch
+from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
+from mdistiller_icc.losses.gather import WholeBatch
+from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
+from mdistiller_icc.losses.margin import margin
+from mdistiller_icc.ranks import rank, world
 
 
-class ICC(Distiller):
-    """The teacher recipe. The network trained is ``student``; there is nobody it learns from.
+class ICCLoss(WholeBatch, nn.Module):
+    """``λ · L_Intra``, which a training loop of any kind adds to its cross-entropy.
+
+    What it remembers is in its ``state_dict``. Under autocast it computes in float32. In eval mode it is 0 and
+    remembers nothing. docs/api.md has a loop for every ``positive``.
 
     Args:
-        student: the future teacher.
-        teacher: accepted, as every distiller does, and not used.
-        cfg: reads the node ``ICC`` and ``DATASET.TYPE``.
+        num_classes: C.
+        dim: D, the features' length; None: that of the first batch.
+        weight: λ; 0 turns everything off.
+        gradnorm_share: where given, λ keeps an anchor's pull at this share of cross-entropy's.
+        margin: δ; this and the rest are the settings of the node ``ICC``, with its defaults: docs/icc.md.
+        gather: whether all processes have the whole batch's queues, and `share` is what each has of it.
+        num_data: how many training images there are, for ``positive="memory"``.
 
     Raises:
-        UserError: the network has no such feature, or the queues do not fit into memory.
+        UserError: a setting is out of range.
+
+    >>> icc = ICCLoss(num_classes=100)
+    >>> for (image, target), index in DataLoader(StackDataset(data, range(len(data))), 64):  # doctest: +SKIP
+    ...     views = [data[i][0] for i in icc.second_views(index).tolist()]
+    ...     logits, features = model(torch.stack([*image, *views]))
+    ...     loss = F.cross_entropy(logits[: len(target)], target) + icc(logits, features, target, index)
     """
 
-    teacher_kind = "icc"
-    channels_last = True
-    settings = SETTINGS
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int | None = None,
+        *,
+        weight: float = 0.02,
+        gradnorm_share: float | None = None,
+        margin: float = 0.3,
+        similarity: str = "dot",
+        temperature: float = 1.0,
+        reduction: str = "anchors",
+        positive: str = "view",
+        queue_size: int = 8,
+        queue_policy: str = "clear",
+        gather: bool = False,
+        num_data: int | None = None,
+    ) -> None:
+        super().__init__()
+        node = {"WEIGHT": weight, "MARGIN": margin, "SIMILARITY": similarity, "TEMPERATURE": temperature}
+        node |= {"REDUCTION": reduction, "POSITIVE": positive, "QUEUE": {"SIZE": queue_size, "POLICY": queue_policy}}
+        settings.check(CfgNode(node), SETTINGS, "ICC.")
+        self.margin, self.similarity, self.temperature, self.reduction = margin, similarity, temperature, reduction
+        self.kind, self.num_data = positive, num_data
+        self.queue, self.gather = (num_classes, queue_size, queue_policy), gather
+        self.adaptive = gradnorm_share is not None
+        self.weight = FixedWeight(weight) if gradnorm_share is None else GradNormWeight(gradnorm_share)
+        self.off = weight == 0 and not self.adaptive
+        self.watch = Watch(num_classes)
+        self._resize(dim or 0, None)
+        nn.Module.register_load_state_dict_pre_hook(self, self._resize_to)
 
-    def __init__(self, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode) -> None:
-        super().__init__(student)
-        node = cfg.ICC
-        logits, features = probe(student, data_set(cfg.DATASET.TYPE).image_size)
-        num_classes, dim = logits.shape[1], select(logits, features, node.FEATURE).shape[1]
-        kept = num_classes + cfg.SOLVER.BATCH_SIZE  # queues, and those that a batch meets
-        check_memory("ICC.QUEUE.SIZE", node.QUEUE.SIZE, kept * node.QUEUE.SIZE * dim * 4)
-        self.feature_name = node.FEATURE
-        self.warmup_epochs = node.WARMUP
-        self.settled = node.WARMUP + 1
-        self.loss = ICCLoss(
-            num_classes,
-            dim,
-            weight=node.WEIGHT,
-            gradnorm_share=node.GRADNORM.SHARE if node.WEIGHT_MODE == "gradnorm" else None,
-            margin=node.MARGIN,
-            similarity=node.SIMILARITY,
-            temperature=node.TEMPERATURE,
-            reduction=node.REDUCTION,
-            positive=node.POSITIVE,
-            queue_size=node.QUEUE.SIZE,
-            queue_policy=node.QUEUE.POLICY,
-        )
-        self.views: Callable[[Tensor, slice], Tensor] | None = None
-        self.batch_index: Tensor | None = None  # for a host that passes no indices
-        self.classifier = classifier_name(student, "student")
-        self.signatures = Signatures(num_classes, self.loss.queues.features.nbytes)
-        self.loss.keep_ranks_apart(self)
-        nn.Module.register_load_state_dict_pre_hook(self, _rename)
+    def second_views(self, index: Tensor) -> Tensor:
+        """The numbers of the images whose second views the network is to see after the batch of ``index``, ``(V,)``."""
+        wanted = self.positive.second_views(index, self.of_all)
+        return wanted[self.share(len(wanted))]
 
-    @classmethod
-    def check(cls, cfg: CfgNode) -> None:
-        settings.check(cfg)
+    @torch.compiler.disable  # the queues change in place, and gradients are looked at before the backward pass
+    def forward(
+        self,
+        logits: Tensor,
+        feature: Tensor,
+        target: Tensor,
+        index: Tensor | None = None,
+        *,
+        classifier: Tensor | None = None,
+    ) -> Tensor:
+        """``λ · L_Intra`` of a batch, a scalar with its graph.
 
-    def attach(self, train_loader: ViewLoader | DataLoader[Any]) -> None:
-        """Learn where second views come from and how many training images there are."""
-        loader = ItemViews(train_loader) if isinstance(train_loader, DataLoader) else train_loader
-        self.views = loader.views
-        self.loss.positive.attach(loader.num_data)
-        self.loss.gather = self.gather
+        Args:
+            logits: of the batch, ``(B, C)``; more rows, of the second views, are left aside.
+            feature: z of the batch and then of `second_views`, with their graph, ``(B + V, D)``; may be the logits.
+            target: the batch's classes, ``(B,)``.
+            index: the images' numbers in the training set, ``(B,)``; ``twin`` can do without, but then an image may
+                meet itself as it was an epoch ago.
+            classifier: W, ``(C, D)``, that makes logits of z. With it, and where z is the logits, gradients are
+                compared, for ``gradnorm_share`` and for `figures`.
 
-    def forward_train(
-        self, image: Tensor, target: Tensor, *, index: Tensor | None = None, epoch: int = 1, **_: Any
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        # With λ = 0 nothing of ICC runs, so training is plain training to the last bit.
-        if self.loss.off or epoch <= self.warmup_epochs:
-            logits, _features = self.student(image)
-            return logits, {"loss_ce": F.cross_entropy(logits, target)}
-        index = self.batch_index if index is None else index
-        if index is None or self.views is None:
-            raise UserError("ICC needs the images' indices and their second views: set SOLVER.TRAINER icc")
-
-        # Second views of earlier anchors travel in this batch; cross-entropy stays on the ordinary samples.
-        logits, features = self.student(self._with_second_views(image, index))
-        feature = select(logits, features, self.feature_name)
-        return logits[: len(target)], self.losses(logits, feature, target, index)
-
-    @torch.compiler.disable  # a loader is no network to compile
-    def _with_second_views(self, image: Tensor, index: Tensor) -> Tensor:
-        assert self.views is not None
-        wanted = self.loss.positive.second_views(index, self.loss.of_all)
-        return torch.cat([image, self.views(wanted, self.loss.share(len(wanted)))]) if len(wanted) else image
-
-    @torch.compiler.disable
-    def losses(self, logits: Tensor, feature: Tensor, target: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """``loss_ce`` = L_CE and ``loss_kd`` = λ · L_Intra; the shapes are those of `ICCLoss`."""
+        Raises:
+            UserError: a shape is not what it has to be, or something is missing.
+        """
+        if self.off or not self.training:
+            return logits.new_zeros((), dtype=torch.float32)
+        check_batch(self.positive, feature, target, index, self.share)
+        comparable = classifier is not None or feature is logits
+        if self.adaptive and not comparable:
+            raise UserError("ICCLoss: wanted classifier, its weights (C, D), for gradnorm_share")
+        if not self.dim:
+            self._resize(feature.shape[1], feature.device)
+        batch, logits = len(target), logits[: len(target)]
+        if index is None:  # numbers that no image in the queues has
+            index = self.queues.index.max() + 1 + torch.arange(batch, device=target.device) * world() + rank()
+        index = index.to(target.device)
         with torch.autocast(feature.device.type, enabled=False):
-            loss_ce = self.classification_loss(widened(logits[: len(target)]), feature, target)
-        return {
-            "loss_ce": loss_ce,
-            "loss_kd": self.loss(logits, feature, target, index, classifier=self.class_centers()),
-        }
+            f = scaled(feature, self.similarity)
+            # Definition 3.1 and Eq. (5): only samples with ρ > δ take part.
+            passed = margin(logits.detach(), target) > self.margin
+            # Section 3.3: they meet their class's queue, whose entries are the negatives x⁻ ∈ C(x).
+            met = self.queues.meet(*self.of_all(f[:batch].detach(), target, index, passed))
+            # Eq. (3), averaged over the anchors that have a positive and a negative, or over the batch.
+            tuplets, anchors = self.positive.tuplets(f, met, self.share)
+            each = intra_class_loss(*tuplets, self.temperature)
+            part = batch / len(met.images)  # of the whole batch, for which a process's losses count
+            loss_intra = each.sum() / part / (anchors.clamp(min=1) if self.reduction == "anchors" else len(met.images))
+            # L_Teacher = L_CE + λ · L_Intra.
+            pulls = None
+            if comparable and (self.adaptive or self.watch.share_is_due):
+                of_ce = cross_entropy_pull(logits, target, classifier)
+                pulls = self.sum_of_all(torch.stack([part * of_ce, intra_class_pull(each, feature, anchors)]))
+            weight: Tensor = self.weight(pulls)
+        self.watch.step(feature[:batch].detach(), target, passed, each.detach(), tuplets.valid, weight, pulls)
+        return weight * loss_intra
 
-    def classification_loss(self, logits: Tensor, feature: Tensor, target: Tensor) -> Tensor:
-        """L_CE of logits ``(B, C)``; an objective of another kind may look at the feature ``(B + V, D)`` instead."""
-        return F.cross_entropy(logits, target)
+    def figures(self) -> dict[str, float | None]:
+        """What happened since last asked, for a log: the figures of `Watch`, and how full the queues are."""
+        if self.off:
+            return {}
+        queue_fill = (self.queues.count.float().mean() / self.queues.size).item()
+        return self.watch.figures() | {"icc/queue_fill": queue_fill}
 
-    def class_centers(self) -> Tensor | None:
-        """The weights ``(C, D)`` that make logits of the feature; None if it is not what the classifier reads."""
-        weights = centers(self.student, self.classifier)
-        return weights if self.feature_name == "pooled_feat" and weights.shape[1] == self.loss.dim else None
+    def keep_ranks_apart(self, module: nn.Module) -> None:
+        """Have DistributedDataParallel around ``module``, which this is a part of, leave each rank its own queues."""
+        own = {id(buffer) for buffer in self.buffers()}
+        names = [name for name, buffer in module.named_buffers() if id(buffer) in own]
+        module._ddp_params_and_buffers_to_ignore = names  # type: ignore[assignment]
 
-    def diagnostics(self) -> dict[str, float | None]:
-        """The figures of `ICCLoss`."""
-        return self.loss.figures()
+    def get_extra_state(self) -> dict[str, str]:
+        """The similarity that the queues' features are for."""
+        return {"similarity": self.similarity}  # version 0.1.0 knew cosines alone; its runs do not go on with others
 
-    def warnings(self, metrics: dict[str, Any]) -> list[str]:
-        """The failure signatures that begin to show in an epoch's metrics, a line each."""
-        return [] if self.loss.off else [f"ICC, {line}" for line in self.signatures.see(metrics)]
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        """Refuse the state of another similarity, with a ValueError."""
+        if state["similarity"] != self.similarity:
+            raise ValueError(f"its queues hold features for ICC.SIMILARITY {state['similarity']}")
 
+    def _resize(self, dim: int, device: torch.device | None) -> None:
+        """Make room for features of length ``dim``; 0 where nobody knows it yet."""
+        self.dim = dim
+        num_classes, size, policy = self.queue
+        self.queues = ClassQueues(num_classes, size, dim, policy).to(device)
+        self.positive = POSITIVES[self.kind](dim, size).to(device)
+        if self.num_data is not None:
+            self.positive.attach(self.num_data)
 
-def _rename(_module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Runs that were begun when the loss was no module of its own have its state without a name in front."""
-    for key in list(state):
-        name = key.removeprefix(prefix)
-        if key.startswith(prefix) and not name.startswith(("student.", "loss.")):
-            state[f"{prefix}loss.{name}"] = state.pop(key)
+    def _resize_to(self, _module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        held = state.get(f"{prefix}queues.features")
+        if not self.dim and held is not None:
+            self._resize(held.shape[2], self.queues.features.device)

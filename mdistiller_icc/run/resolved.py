@@ -11,6 +11,7 @@ import torch
 from yacs.config import CfgNode
 
 from mdistiller_icc import config, plugin, settings
+from mdistiller_icc.calling import call
 from mdistiller_icc.distillers.base import Distiller, adopt, check_standardised
 from mdistiller_icc.distillers.sum import sum_of
 from mdistiller_icc.engine import precision
@@ -20,6 +21,7 @@ from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import processes
+from mdistiller_icc.shipped import find_config
 from mdistiller_icc.teachers import resolve, store
 
 
@@ -55,6 +57,9 @@ class Resolved:
 def configure(path: str | None, options: Sequence[str] = (), seed: int | None = None) -> CfgNode:
     """The configuration of a run: the host's schema with ours, a file, overrides, and the seed if it is named.
 
+    Args:
+        path: a file, or the name of a shipped configuration: ``icc/res110``.
+
     Raises:
         UserError: the file or an override is wrong, or a setting out of its range.
     """
@@ -63,7 +68,7 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
     known.defrost()
     known.LOG.WANDB = False  # mdistiller turns it on for everybody
     seeded = [] if seed is None else ["EXPERIMENT.SEED", str(seed)]
-    cfg = config.load_config(known, path, [*options, *seeded])
+    cfg = config.load_config(known, None if path is None else find_config(path), [*options, *seeded])
     settings.check(cfg, plugin.settings(host))
     return cfg
 
@@ -117,7 +122,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     distiller.check(cfg)
     if kind is None and role == "teacher":
         raise UserError(
-            f"DISTILLER.TYPE {node.TYPE} trains students (tools/train.py); "
+            f"DISTILLER.TYPE {node.TYPE} trains students ({call('train')}); "
             f"teachers are trained by {' or '.join(store.KINDS)}"
         )
     if kind is not None and cfg.DATASET.IMAGES:

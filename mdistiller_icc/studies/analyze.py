@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from mdistiller_icc.command_line import KEY, add_configuration
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.own_code import import_all
 from mdistiller_icc.paths import expand
 
-KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
-
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of ``tools/analyze.py``; `split_words` parts checkpoints from overrides."""
     parser = argparse.ArgumentParser(
+        prog=prog,
         description="Compare the feature spaces and soft labels of trained networks on the same images.",
         usage="%(prog)s CHECKPOINT [CHECKPOINT ...] --cfg FILE [--out DIR] [--split test|train] [KEY VALUE ...]",
         epilog="A checkpoint's architecture is read from the file or the record.json beside it; for one that has "
         "neither it is DISTILLER.STUDENT. KEY VALUE pairs override the file, e.g. DATASET.ROOT data",
     )
     parser.add_argument("words", nargs="+", metavar="CHECKPOINT", help="networks to compare, then KEY VALUE overrides")
-    parser.add_argument("--cfg", default=None, metavar="FILE", help="YAML file in mdistiller's schema")
+    add_configuration(parser)
     parser.add_argument(
         "--out", default="output/geometry", metavar="DIR", help="folder to write (default: %(default)s)"
     )
@@ -75,9 +73,9 @@ def labels(files: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Analyse the checkpoints a command line names, print the table and say where the pictures are."""
-    given = parser().parse_intermixed_args(arguments)
+    given = parser(prog).parse_intermixed_args(words)
     files, options = split_words(given.words)
     names = labels(files)
 
@@ -85,45 +83,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from mdistiller_icc.geometry.report import analyse, draw, save
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure, resolve_device
+    from mdistiller_icc.run.network import about, load
 
+    import_all(given.imports)
     cfg = configure(given.cfg, options, given.seed)
     device = resolve_device(given.device)
     models = register().host.models(cfg.DATASET.TYPE)
     networks, told = {}, {}
     dataset = data.load(cfg, cfg.EXPERIMENT.SEED or 0, device)
     for name, file in zip(names, files, strict=True):
-        networks[name], told[name] = _network(file, models, cfg, dataset.classes)
-    about = {"dataset": dataset.name, "split": given.split, "checkpoints": told}
-    report = analyse(networks, getattr(dataset, given.split), device, dataset.classes, about)
+        networks[name], whose = load(models, cfg, file, about(file).architecture, dataset.classes)
+        told[name] = whose.record()
+    context = {"dataset": dataset.name, "split": given.split, "checkpoints": told}
+    report = analyse(networks, getattr(dataset, given.split), device, dataset.classes, context)
     print(report.markdown())
     for write in (save, draw):
         for path in write(report, expand(given.out, "--out")).values():
             print(path)
     return 0
-
-
-def _network(file: str, models: dict[str, Any], cfg: Any, classes: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
-    """The network of a checkpoint, with its weights, and what is known of it."""
-    from mdistiller_icc.teachers import checkpoint, resolve
-
-    content = checkpoint.read(file)
-    architecture = resolve.told_by(content).get("architecture") or _recorded(Path(file).with_name("record.json"))
-    named = cfg.clone()
-    named.defrost()
-    named.DISTILLER.TEACHER = architecture or cfg.DISTILLER.STUDENT
-    named.DISTILLER.TEACHER_CKPT = file
-    try:
-        network, whose = resolve.load(models, named, classes)
-    except UserError as error:
-        if architecture:
-            raise
-        raise UserError(f"{error}; the file does not say its architecture: name it with DISTILLER.STUDENT") from None
-    return network, whose.record()
-
-
-def _recorded(record: Path) -> str | None:
-    """The architecture a run's record names, None where there is no readable record."""
-    try:
-        return json.loads(record.read_text(encoding="utf-8"))["student"]["architecture"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.own_code import import_all
 from mdistiller_icc.run import run as train
 from mdistiller_icc.studies.plan import PlannedRun
 
@@ -36,6 +37,7 @@ def execute(run: PlannedRun, device: str) -> Outcome:
         return Outcome("failed", f"{run.folder}: {error.strerror}")
     with _teachers_in(run.store), _printing_to(run.console):
         try:
+            import_all(run.imports)
             record = train(run.cfg, run.role, device=device, resume=True)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)

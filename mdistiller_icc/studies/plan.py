@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 from mdistiller_icc.config import load_config, merge, pairs
 from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, flat, portable, run_name
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.own_code import import_all
 from mdistiller_icc.run import check, configure
 from mdistiller_icc.studies.table import Kind, Pair, Part, Settings, Table
 from mdistiller_icc.studies.table_file import SHIPPED
@@ -40,6 +41,7 @@ class PlannedRun:
         recipe: how its teacher is made, or itself if it is one: ``resnet56_icc,ICC.MARGIN:0.1``.
         varied: the settings of that recipe which the table varies.
         teacher: the run that must have finished before.
+        imports: what has to be imported before it is made.
     """
 
     name: str
@@ -49,6 +51,7 @@ class PlannedRun:
     recipe: str = ""
     varied: Mapping[str, Any] = field(default_factory=dict)
     teacher: PlannedRun | None = None
+    imports: Sequence[str] = ()
 
     @property
     def title(self) -> str:
@@ -87,9 +90,10 @@ def plan(
     Raises:
         UserError: a setting is wrong, or two different runs would share a name.
     """
+    import_all(table.imports)
     planned: dict[str, PlannedRun] = {}
     for part in table.parts:
-        planner = _Planner(table.source, part, protocol, options, planned)
+        planner = _Planner(table, part, protocol, options, planned)
         planner.add(part.seeds if seeds is None else list(dict.fromkeys(seeds)))
     return sorted(planned.values(), key=lambda run: (run.cfg.EXPERIMENT.SEED, run.role != "teacher"))
 
@@ -98,32 +102,33 @@ class _Planner:
     """Adds a part's runs to those of the parts before it, with which it may share some."""
 
     def __init__(
-        self, source: str, part: Part, protocol: str, options: Sequence[str], planned: dict[str, PlannedRun]
+        self, table: Table, part: Part, protocol: str, options: Sequence[str], planned: dict[str, PlannedRun]
     ) -> None:
         for key, _value in pairs(options):
             if key.startswith(TAKEN):
-                raise UserError(f"command line: {key} is set by the table {source} for each run")
-        self.source, self.part, self.options, self.planned = source, part, options, planned
+                raise UserError(f"command line: {key} is set by the table {table.source} for each run")
+        self.source, self.imports = table.source, table.imports
+        self.part, self.options, self.planned = part, options, planned
         self.share = Fraction(part.epochs[protocol], part.epochs["full"])
         self.project = part.project if protocol == "full" else f"{part.project}_{protocol}"
         self.overrides = [f"{key}:{value}" for key, value in pairs(options) if not key.startswith(INCIDENTAL)]
         # Other recipes must not meet in the store, where a teacher is known by its architecture, kind and seed alone.
-        own = [part.store] if part.store else [] if Path(source).parent == SHIPPED else [part.project]
+        own = [part.store] if part.store else [] if Path(self.source).parent == SHIPPED else [part.project]
         self.variant = [*own, *([] if protocol == "full" else [protocol]), *self.overrides]
         self.schema = configure(None)
         for key, place in (("project", part.project), ("store", part.store)):
             if leads_out(place):
-                raise UserError(f"{source}: {key}: '{place}' leads out of the folder that it should be in")
+                raise UserError(f"{self.source}: {key}: '{place}' leads out of the folder that it should be in")
         for settings in _all_settings(part):
             for key in flat(settings):
                 if any(f"{key}.".startswith(f"{taken}.") for taken in SET):
-                    raise UserError(f"{source}: settings: {key} is set by the rest of the table for each run")
+                    raise UserError(f"{self.source}: settings: {key} is set by the rest of the table for each run")
         for method in part.methods:
             if method in store.KINDS:
                 wanted = "students without a teacher are made by alone: true"
                 if method != "NONE":
                     wanted = f"it goes under teachers, as {store.KINDS[method]}"
-                raise UserError(f"{source}: methods: {method} learns from no teacher; {wanted}")
+                raise UserError(f"{self.source}: methods: {method} learns from no teacher; {wanted}")
 
     def add(self, seeds: Sequence[int]) -> None:
         architectures = list(dict.fromkeys(pair.teacher for pair in self.part.pairs))
@@ -185,7 +190,7 @@ class _Planner:
         told = ",".join([name, *([f"DATASET.IMAGES:{images}"] if images else []), *self.overrides])
         experiment = {"PROJECT": self.project, "NAME": told, "SEED": seed}
         cfg = load_config(self._configure([*settings, {"EXPERIMENT": experiment}]), None, self.options)
-        run = PlannedRun(run_name(cfg), role, cfg, place, **known)
+        run = PlannedRun(run_name(cfg), role, cfg, place, imports=self.imports, **known)
         first = self.planned.setdefault(run.title, run)
         if first.cfg != cfg:
             raise UserError(f"{self.source}: two runs with different settings are called {run.name}")

@@ -15,8 +15,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mdistiller_icc.command_line import split_overrides
+from mdistiller_icc.command_line import add_configuration, split_overrides
 from mdistiller_icc.config import pairs
+from mdistiller_icc.own_code import import_all
 from mdistiller_icc.paths import expand
 
 FIGURES = (
@@ -34,13 +35,14 @@ OBJECTIVES: dict[str, list[str]] = {CROSS_ENTROPY: [], CONTRASTIVE: ["DISTILLER.
 Row = dict[str, Any]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/sweep.py``."""
     made = argparse.ArgumentParser(
+        prog=prog,
         description="Train an ICC teacher for every value of a setting and measure its feature space.",
         epilog="KEY VALUE pairs apply to every run, e.g. DATASET.TYPE digits DISTILLER.STUDENT resnet8",
     )
-    made.add_argument("--cfg", default=None, metavar="FILE", help="YAML file of the recipe")
+    add_configuration(made)
     made.add_argument("--key", default="ICC.WEIGHT", help="the setting that varies (default: ICC.WEIGHT)")
     made.add_argument(
         "--values", nargs="+", required=True, metavar="VALUE", help="gradnorm, for ICC.WEIGHT, sets itself"
@@ -52,14 +54,15 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Make the sweep and write ``sweep.json``, ``sweep.md`` and, for numeric values, the pictures of the fit.
 
     Returns 1 if a run diverged.
     """
-    own_words, options = split_overrides(arguments)
-    given = parser().parse_args(own_words)
+    own_words, options = split_overrides(words)
+    given = parser(prog).parse_args(own_words)
     pairs(options)
+    import_all(given.imports)
     from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
     from mdistiller_icc.studies.theory import registered
 

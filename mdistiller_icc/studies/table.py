@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +101,14 @@ class Table:
         source: the file, for messages.
         parts: one, but for tables on several data sets.
         analysis: what to work out once all runs are finished, with its settings.
+        imports: files and modules with distillers and networks of the user's own, imported before a run is made.
     """
 
     source: str
     about: str
     parts: list[Part]
     analysis: dict[str, dict[str, float]]
+    imports: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:

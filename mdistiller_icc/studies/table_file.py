@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from mdistiller_icc.config import read_yaml
 from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.own_code import is_file
 from mdistiller_icc.studies.table import ANALYSES, KINDS, PROTOCOLS, Kind, Pair, Part, Settings, Table
 
 SHIPPED = Path(__file__).parent / "tables"
@@ -35,11 +37,11 @@ def load(name: str) -> Table:
     ]
     reader = _Reader(str(file))
     about = reader.of(str, contents[0].get("about", ""), "about", "text")
-    return Table(str(file), about, parts, reader.analysis(contents[0]))
+    return Table(str(file), about, parts, reader.analysis(contents[0]), contents[0].get("imports", []))
 
 
 OF_PART = {field.name for field in fields(Part)}
-OF_TABLE = {"about", "analysis", "geometry"}
+OF_TABLE = {"about", "analysis", "geometry", "imports"}
 """The keys of a file; ``geometry: true`` is an older way to ask for that analysis."""
 
 
@@ -55,6 +57,8 @@ def _find(name: str, folder: Path, said: str = "") -> Path:
 def _contents(content: Settings, file: Path, below: tuple[Path, ...] = ()) -> list[Settings]:
     """What a file says of each of its parts: their own words, those beside them, those of the table they are like."""
     content, reader = dict(content), _Reader(str(file))
+    if "imports" in content:
+        content["imports"] = reader.imports(content["imports"], file.parent)
     if "parts" in content:
         parts = [reader.mapping(part, "parts") for part in reader.of(list, content.pop("parts"), "parts", "a list")]
         if not parts:
@@ -111,6 +115,12 @@ class _Reader:
                 if type(value) not in (int, float) or not 0 < value <= 1:
                     raise UserError(f"{self.source}: analysis: {name}: {key} is above 0 and at most 1, got {value!r}")
         return {name: ANALYSES[name] | settings for name, settings in asked.items()}
+
+    def imports(self, value: Any, folder: Path) -> list[str]:
+        """Modules' names, and files, which are looked for from the table's own folder."""
+        what = "a list of files and modules"
+        names = [self.of(str, name, "imports", what) for name in self.of(list, value, "imports", what)]
+        return [os.path.abspath(folder / name) if is_file(name) else name for name in names]
 
     def _flag(self, content: Settings, key: str) -> bool:
         return self.of(bool, content.get(key, False), key, "true or false")

@@ -60,9 +60,9 @@ def architecture(models: dict[str, Any], name: str, key: str, dataset: str) -> s
     Raises:
         UserError: the data set has no such network.
     """
-    if name not in models:
-        raise UserError(f"{key}: no network '{name}' for {dataset}{nearest(name, models)}")
     parsed = store.parse(name)
+    if name not in models and (parsed is None or parsed.architecture not in models):  # networks may come later than us
+        raise UserError(f"{key}: no network '{name}' for {dataset}{nearest(name, models)}")
     return parsed.architecture if parsed else name
 
 

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from mdistiller_icc.calling import call
 from mdistiller_icc.config import read_yaml
 from mdistiller_icc.paths import expand
+from mdistiller_icc.shipped import configs
 
 KINDS = {"ICC": "icc", "NONE": "vanilla"}
 """The recipes that make teachers (``DISTILLER.TYPE``) and the kind of teacher each makes."""
@@ -54,11 +56,10 @@ def seeds(dataset: str, teacher: TeacherName) -> list[int]:
 def command(dataset: str, teacher: TeacherName, seed: int | None = None) -> str:
     """The command line that trains a teacher the store lacks, from the configuration made for it if there is one."""
     seeded = "" if seed is None else f" --seed {seed}"
-    recipes = Path("configs") / teacher.kind
-    for file in sorted(recipes.glob("*.yaml")):
-        recipe = read_yaml(file)
+    for name, file in configs().items():
+        recipe = read_yaml(file) if name.startswith(f"{teacher.kind}/") else {}
         trained = recipe.get("DISTILLER", {}).get("STUDENT")
         if (recipe.get("DATASET", {}).get("TYPE", "cifar100"), trained) == (dataset, teacher.architecture):
-            return f"python tools/train_teacher.py --cfg {file}{seeded}"
+            return f"{call('teacher')} --cfg {name}{seeded}"
     overrides = f"DISTILLER.STUDENT {teacher.architecture} DATASET.TYPE {dataset}"
-    return f"python tools/train_teacher.py --cfg {recipes / 'res110.yaml'}{seeded} {overrides}"
+    return f"{call('teacher')} --cfg {teacher.kind}/res110{seeded} {overrides}"

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import get_host
 from mdistiller_icc.run import configure
+from mdistiller_icc.shipped import find_config
 
 ROOT = Path(__file__).parents[2] / "configs"
 FILES = sorted(ROOT.rglob("*.yaml"))
@@ -79,3 +81,36 @@ def test_ckd_as_published(pair: str) -> None:
     solver, node = cfg.SOLVER, cfg.CKD
     assert (solver.BATCH_SIZE, solver.LR, node.CL_WEIGHT, node.TEMPERATURE) == CKD[pair]
     assert (solver.SCHEDULE, solver.EPOCHS, solver.WEIGHT_DECAY, node.CE_WEIGHT) == ("cosine", 480, 0.0005, 1.0)
+
+
+@pytest.mark.parametrize("given", ["icc/res110", "icc/res110.yaml", "cifar100/ckd/res56_res20"])
+def test_a_name_finds_the_shipped_file_from_any_folder(tmp_path, monkeypatch, given: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config(given) == ROOT / f"{given.removesuffix('.yaml')}.yaml"
+    assert configure(given).SOLVER.EPOCHS in (240, 480)
+
+
+def test_a_file_that_is_there_wins(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "icc").mkdir()
+    (tmp_path / "icc/res110").write_text("SOLVER: {EPOCHS: 7}")
+    assert configure("icc/res110").SOLVER.EPOCHS == 7
+    monkeypatch.chdir(ROOT.parent)
+    assert find_config("configs/icc/res110.yaml") == Path("configs/icc/res110.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("configs/icc/res110.yaml", "no such file; the configuration that comes with the package is --cfg icc/res110"),
+        ("../mdistiller/configs/vanilla/res56.yaml", "is --cfg vanilla/res56"),
+        ("icc/res101", "icc/res101: no such file or shipped configuration (did you mean 'icc/res110'?)"),
+        ("mien.yaml", "mien.yaml: no such file or shipped configuration (did you mean 'mine.yaml'?)"),
+    ],
+)
+def test_what_is_meant_is_told(tmp_path, monkeypatch, given: str, told: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("")
+    with pytest.raises(UserError) as raised:
+        configure(given)
+    assert told in str(raised.value)

@@ -237,6 +237,7 @@ def test_simkd_predicts_with_the_teachers_classifier_in_training_and_after() -> 
 
 def test_catkds_maps_average_to_the_students_own_logits() -> None:
     student, teacher = network("wrn_16_1"), network("resnet14", 1)
+    nn.init.ones_(student.fc.bias)
     model = build("CATKD", student, teacher, "RESOLUTION", 4, "NORMALISE", True).eval()
     logits, losses = model.forward_train(image=image(), target=TARGET)
     torch.testing.assert_close(logits, student(image())[0])
@@ -288,9 +289,11 @@ def test_kdpp_points_to_the_means_of_the_whole_loader_or_of_what_was_seen() -> N
         return (model.forward_train(image=image(), target=TARGET, epoch=30)[1]["loss_kd"] - kl) / 2
 
     model.attach(batches)
+    sums = model.sums.clone()
     e_s, e_t = model.embed(student(image())[1]["pooled_feat"]), features[:4]
     along = (e_s * F.normalize(means[TARGET], dim=1)).sum(1) / torch.maximum(e_s.norm(dim=1), e_t.norm(dim=1))
     torch.testing.assert_close(nd(), (1 - along).mean(), rtol=1e-3, atol=1e-4)
+    assert torch.equal(model.sums, sums)
     unseen = build("KDPP", student, teacher).eval()
     unseen.forward_train(image=image(), target=TARGET)
     torch.testing.assert_close(unseen.sums[2], features[1:3].sum(0), rtol=1e-3, atol=1e-4)

@@ -37,8 +37,8 @@ METHODS = [
 class Loader:
     num_data = IMAGES
 
-    def views(self, index):
-        return torch.empty(len(index), 3, 32, 32, device=index.device)
+    def views(self, index, rows=slice(None)):
+        return torch.empty(len(index[rows]), 3, 32, 32, device=index.device)
 
 
 class NothingSent(TorchDispatchMode):

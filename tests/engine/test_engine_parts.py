@@ -53,6 +53,8 @@ def test_a_record_tells_of_every_setting_that_changes_results():
         "upstream": True,
         "compile": True,
     }
+    ends = {"schedule": "cosine", "lr_decay_stages": None, "lr_decay_rate": None, "lr_min": 0.001}
+    assert told("SOLVER.SCHEDULE", "cosine", "SOLVER.LR_MIN", "0.001")[0] == plain[0] | ends
     assert told("SOLVER.TRAINER", "dot", "SOLVER.DOT.DELTA", "0.05")[1] == plain[1] | {"DOT": {"DELTA": 0.05}}
 
 

@@ -134,7 +134,9 @@ STUDENT = ["DATASET.TYPE", "digits", "DISTILLER.TYPE", "KD", "DISTILLER.STUDENT"
         (["SOLVER.EPOCHS", "many"], "command line: SOLVER.EPOCHS wants a whole number, got 'many'"),
         (["SOLVER.EPOCHS"], "command line: 'SOLVER.EPOCHS' has no value"),
         (["SOLVER", "3"], "command line: SOLVER is a group of keys"),
-        (["--cfg", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+        (["--cfg", "nowhere.yaml"], "nowhere.yaml: no such file or shipped configuration"),
+        (["--cfg", "icc/res111"], "icc/res111: no such file or shipped configuration (did you mean 'icc/res110'?)"),
+        (["--cfg", "configs/icc/res110.yaml"], "the configuration that comes with the package is --cfg icc/res110"),
         (["--cfg", "bad.yaml"], "bad.yaml, line 2: not readable as YAML"),
         (["--cfg", "list.yaml"], "list.yaml: holds a list, not configuration keys"),
         (["--cfg", "key.yaml"], "key.yaml: unknown key DISTILLER.STUDNET (did you mean 'DISTILLER.STUDENT'?)"),
@@ -142,7 +144,7 @@ STUDENT = ["DATASET.TYPE", "digits", "DISTILLER.TYPE", "KD", "DISTILLER.STUDENT"
         ([*STUDENT, "DISTILLER.TYPE", "DKDD"], "DISTILLER.TYPE: no distiller 'DKDD' (did you mean 'DKD'?)"),
         ([*STUDENT, "DISTILLER.STUDENT", "resnet9"], "DISTILLER.STUDENT: no network 'resnet9' for digits (did you"),
         ([*STUDENT, "DISTILLER.TEACHER", "resnet20_ic"], "DISTILLER.TEACHER: no network 'resnet20_ic' for digits (did"),
-        ([*STUDENT, "DISTILLER.TEACHER", "resnet20_icc"], "train it: python tools/train_teacher.py --cfg configs/icc/"),
+        ([*STUDENT, "DISTILLER.TEACHER", "resnet20_icc"], "teacher --cfg icc/res110 DISTILLER.STUDENT resnet20"),
         ([*STUDENT, "DISTILLER.TEACHER", "resnet20"], "the host has no checkpoint of it; name resnet20_icc"),
         ([*STUDENT, "DISTILLER.TEACHER", "resnet8", "DISTILLER.TEACHER_CKPT", "bad.yaml"], "bad.yaml: "),
         (
@@ -177,7 +179,7 @@ def test_mistakes_are_told_in_one_line(monkeypatch, capsys, tmp_path, arguments,
 
 def test_students_are_no_teachers(command):
     done = command("tools/train_teacher.py", *STUDENT)
-    assert done.returncode == 2 and "DISTILLER.TYPE KD trains students (tools/train.py)" in done.stderr
+    assert done.returncode == 2 and f"DISTILLER.TYPE KD trains students (python {ROOT}/tools/train.py)" in done.stderr
 
 
 def test_a_run_without_a_whole_checkpoint_is_not_resumed(command, tmp_path):

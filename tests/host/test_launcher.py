@@ -46,6 +46,17 @@ def test_a_mistake_in_a_script_is_one_line(launch, standin, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_shipped_configuration_is_known_by_name(launch, standin):
+    done = launch(standin / "tools" / "train.py", "cifar100/dkd_icc")
+    assert done.stderr.startswith("error: teachers/cifar100/resnet110_icc.pth: no such teacher; train it: ")
+    assert done.stderr.endswith(" teacher --cfg icc/res110\n")
+
+
+def test_a_command_may_take_the_scripts_place(launch):
+    done = launch("eval", "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: python -m mdistiller_icc eval CHECKPOINT")
+
+
 def test_a_scripts_own_failure_stays_loud(launch, standin):
     (standin / "tools" / "broken.py").write_text("raise KeyError('its own')\n")
     done = launch(standin / "tools" / "broken.py")

@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mdistiller_icc import data
 from mdistiller_icc.icc import ICC
-from mdistiller_icc.icc.loss import ICCLoss
 from mdistiller_icc.icc.queue import ClassQueues
+from mdistiller_icc.icc.recipe import ICCLoss
 from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.run import configure
 

@@ -34,7 +34,7 @@ def train(options, compiled):
         trainer.training_pass = torch.compile(recipe, backend=backend)
     recipe.train()
     losses, views, draw = [], [], recipe.views
-    recipe.views = lambda index: views.append(len(index)) or draw(index)
+    recipe.views = lambda index, rows: views.append(len(index)) or draw(index, rows)
     for epoch in (1, 2, 3):
         dataset.train.set_epoch(epoch)
         for _, batch in zip(range(STEPS), dataset.train, strict=False):

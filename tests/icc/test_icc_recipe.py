@@ -123,7 +123,7 @@ def test_every_architecture_takes_a_step(name):
     cfg = config("ICC.POSITIVE", "twin", "ICC.MARGIN", -1, "ICC.QUEUE.POLICY", "slide", "DATASET.TYPE", "cifar100")
     model = cifar_model_dict[name][0](num_classes=100)
     icc = ICC(model, None, cfg).train()
-    icc.views = lambda index: torch.randn(len(index), 3, 32, 32)
+    icc.views = lambda index, rows: torch.randn(len(index[rows]), 3, 32, 32)
     for _ in range(2):
         logits, losses = icc(
             image=torch.randn(4, 3, 32, 32), target=torch.zeros(4, dtype=torch.long), index=torch.arange(4), epoch=1

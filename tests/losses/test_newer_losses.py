@@ -136,8 +136,8 @@ def sdd_by_hand(student: Tensor, teacher: Tensor, target: Tensor, loss: Any) -> 
         y = int(target[b])
         right = [int(teacher[b, :, n].argmax()) == y for n in range(teacher.shape[2])]
         for n in range(teacher.shape[2]):
-            weight = torch.tensor([2.0 if right[n] != right[0] else 1.0]).double()
-            found += loss(student[b, :, n][None], teacher[b, :, n][None], target[b : b + 1], weight).item()
+            one = student[b, :, n][None], teacher[b, :, n][None], target[b : b + 1], torch.ones(1).double()
+            found += (2 if right[n] != right[0] else 1) * loss(*one).item()
     return found / (BATCH * teacher.shape[2])
 
 

@@ -130,9 +130,10 @@ def test_a_format_is_one_file(output, tmp_path):
     shipped = Path(tables.__file__).parents[1]
     copy = tmp_path / "copy" / "mdistiller_icc"
     copy.mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "run_lock.py", "whole_file.py"):
+    for name in ("__init__.py", "errors.py", "paths.py", "run_lock.py", "version.py", "whole_file.py"):
         shutil.copy(shipped / name, copy)
-    shutil.copytree(shipped / "tables", copy / "tables")
+    for folder in ("tables", "commands"):
+        shutil.copytree(shipped / folder, copy / folder)
     (copy / "tables" / "formats" / "count.py").write_text(
         'SUFFIX = ".n"\n\n\ndef write(report):\n    return f"{report.runs} runs\\n"\n'
     )

@@ -97,12 +97,12 @@ def publish(network, seed, kind="icc", classes=CLASSES, epochs=None, fraction=1.
 def test_the_store_by_seed(tmp_path, monkeypatch, network):
     monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", str(tmp_path))
     assert publish(network, 3) == tmp_path / "digits" / "resnet8_icc_seed3.pth"
-    with pytest.raises(UserError, match=r"there are seeds 3: DISTILLER.TEACHER_SEED.*tools/train_teacher.py"):
+    with pytest.raises(UserError, match=r"there are seeds 3: DISTILLER.TEACHER_SEED.*train it: .*teacher --cfg icc"):
         load("DISTILLER.TEACHER", "resnet8_icc")
     model, whose = load("DISTILLER.TEACHER", "resnet8_icc", "DISTILLER.TEACHER_SEED", "3")
     assert (whose.architecture, whose.kind, whose.seed) == ("resnet8", "icc", 3)
     assert torch.equal(model.fc.weight, network.fc.weight)
-    with pytest.raises(UserError, match="resnet8_vanilla.pth: no such teacher; train it: .*configs/vanilla"):
+    with pytest.raises(UserError, match="resnet8_vanilla.pth: no such teacher; train it: .* --cfg vanilla/"):
         load("DISTILLER.TEACHER", "resnet8_vanilla")
 
 
@@ -204,8 +204,18 @@ def test_a_short_teacher_gives_way_to_a_longer_one_of_its_recipe(tmp_path, monke
 
 
 def test_the_command_names_the_configuration_made_for_the_teacher(monkeypatch):
-    monkeypatch.chdir(__file__.rsplit("/tests/", 1)[0])
+    monkeypatch.setattr("sys.argv", ["bin/mdistiller-icc", "train"])
+    monkeypatch.setattr("shutil.which", lambda name: f"bin/{name}")
     named = store.command("cifar100", store.TeacherName("resnet110", "icc"), seed=1)
-    assert named == "python tools/train_teacher.py --cfg configs/icc/res110.yaml --seed 1"
+    assert named == "mdistiller-icc teacher --cfg icc/res110 --seed 1"
     other = store.command("digits", store.TeacherName("resnet8", "vanilla"))
-    assert other.endswith("--cfg configs/vanilla/res110.yaml DISTILLER.STUDENT resnet8 DATASET.TYPE digits")
+    assert other == "mdistiller-icc teacher --cfg vanilla/res110 DISTILLER.STUDENT resnet8 DATASET.TYPE digits"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert store.command("digits", store.TeacherName("resnet8", "icc")).startswith("python -m mdistiller_icc teacher ")
+
+
+def test_who_runs_a_script_of_ours_is_told_the_one_beside_it(monkeypatch):
+    monkeypatch.chdir(__file__.rsplit("/tests/", 1)[0])
+    monkeypatch.setattr("sys.argv", ["tools/train.py", "--cfg", "cifar100/dkd_icc"])
+    named = store.command("cifar100", store.TeacherName("resnet110", "icc"))
+    assert named == "python tools/train_teacher.py --cfg icc/res110"

@@ -1,0 +1,74 @@
+"""``--import``: code of the user's own, whose distillers and networks are then known by name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from mdistiller_icc.errors import UserError, nearest
+
+
+def import_all(names: Iterable[str]) -> None:
+    """Import files (``my_methods.py``) and modules (``my.methods``, also of the working folder), each once.
+
+    Raises:
+        UserError: there is no such file or module, or it cannot be imported.
+    """
+    for name in names:
+        spec = _of_file(name) if is_file(name) else _of_module(name)
+        try:
+            importlib.import_module(spec.name)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"--import {name}: {_told(error, spec.origin)}") from error
+
+
+def is_file(name: str) -> bool:
+    """Whether ``--import`` takes this for a file, not for a module's name."""
+    return name.endswith(".py") or os.sep in name
+
+
+def _of_file(name: str) -> ModuleSpec:
+    file = Path(name).resolve()
+    if not file.is_file():
+        beside = [os.path.relpath(path) for path in file.parent.glob("*.py")]
+        raise UserError(f"--import {name}: no such file{nearest(name, beside)}")
+    # By its name alone, so that a worker process that is handed its objects finds it too.
+    spec = _find(file.stem, file.parent)
+    if spec is None or Path(spec.origin or "").resolve() != file:
+        raise UserError(f"--import {name}: '{file.stem}' is no name for a module, or another's; rename the file")
+    return spec
+
+
+def _of_module(name: str) -> ModuleSpec:
+    spec = _find(name, Path.cwd())
+    if spec is None:
+        raise UserError(f"--import {name}: no such module here or installed; a file's name ends in .py")
+    return spec
+
+
+def _find(name: str, folder: Path) -> ModuleSpec | None:
+    """A module, looked for in a folder after everywhere else."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    importlib.invalidate_caches()
+    try:
+        return importlib.util.find_spec(name)
+    except (ModuleNotFoundError, ValueError):  # no package before a dot; a name that is none
+        return None
+
+
+def _told(error: Exception, origin: str | None) -> str:
+    """What went wrong, and in which line of the user's file."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
+    where = f"line {lines[-1]}: " if lines else ""
+    return f"{where}{type(error).__name__}: {error}".splitlines()[0]

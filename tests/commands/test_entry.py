@@ -1,0 +1,64 @@
+"""``mdistiller-icc`` itself: its first word, its help, and that the scripts in ``tools/`` are the same commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mdistiller_icc.commands.entry import COMMANDS, main
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.version import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_no_help_imports_torch():
+    program = f"""
+import sys
+from mdistiller_icc.commands.entry import main
+for words in ["--help"], ["--version"], *([name, "--help"] for name in {list(COMMANDS)}):
+    try:
+        main(words)
+    except SystemExit as ended:
+        assert ended.code == 0
+assert "torch" not in sys.modules and "numpy" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert __version__ in done.stdout
+    for name in COMMANDS:
+        assert f"usage: mdistiller-icc {name} " in done.stdout
+    for name in set(COMMANDS) - {"collect"}:
+        assert "--import" in done.stdout.partition(f"usage: mdistiller-icc {name} ")[2].partition("usage: mdisti")[0]
+
+
+def test_the_quickstarts_help_is_its_own(command):
+    done = command("tools/quickstart.py", "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: quickstart.py")
+    assert "Does an ICC teacher help?" in done.stdout and "TABLE" not in done.stdout
+
+
+def test_without_a_word_it_lists_the_commands(capsys):
+    assert main([]) == 2
+    told = capsys.readouterr().out
+    assert all(f"\n  {name:12}{command.about}" in told for name, command in COMMANDS.items())
+
+
+def test_an_unknown_command_is_told_the_nearest():
+    with pytest.raises(UserError, match=r"no command 'trian' \(did you mean 'train'\?\); there are quickstart, "):
+        main(["trian", "--cfg", "x"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_script_in_tools_calls_the_same_function(name):
+    script = ROOT / "tools" / ("train_teacher.py" if name == "teacher" else f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function = COMMANDS[name].main
+    function = getattr(function, "func", function)  # of a partial
+    assert function in vars(module).values()
