@@ -44,7 +44,10 @@ def kill_in_second_epoch(run) -> int:
         assert time.monotonic() - begun < 300, "no epoch in five minutes"
         time.sleep(0.05)
     os.kill(processes(run.pid)[-1], signal.SIGKILL)
-    return run.wait(timeout=60)
+    killed = time.monotonic()
+    status = run.wait(timeout=60)
+    print(f"the job ended {time.monotonic() - killed:.1f} s after a process was killed")
+    return status
 
 
 @pytest.fixture(scope="module")
