@@ -68,7 +68,7 @@ def settle(distiller: Distiller, device: torch.device) -> None:
         return
     own = own_state(distiller)
     for name, buffer in distiller.named_buffers():
-        if not name.startswith("teacher.") and name not in own:
+        if not name.startswith("teacher.") and name not in own and buffer.numel():
             dist.broadcast(buffer, 0)
     restore_random_state(ranks.of_first(random_state(device)), device)
 

@@ -44,7 +44,10 @@ def kill_in_second_epoch(run) -> int:
         assert time.monotonic() - begun < 300, "no epoch in five minutes"
         time.sleep(0.05)
     os.kill(processes(run.pid)[-1], signal.SIGKILL)
-    return run.wait(timeout=60)
+    killed = time.monotonic()
+    status = run.wait(timeout=60)
+    print(f"the job ended {time.monotonic() - killed:.1f} s after a process was killed")
+    return status
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +85,12 @@ def test_a_batch_that_cannot_be_shared_is_refused_in_one_line(torchrun, tmp_path
     )
     assert not [line for line in torchruns_own if line.startswith("error: ")]
     assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.slow
+def test_a_batch_of_too_few_images_is_refused_in_one_line(torchrun, tmp_path):
+    few = ["DATASET.FRACTION", "0.075", "SOLVER.BATCH_SIZE", "106", "SOLVER.SYNC_BN", "False"]  # 109 images
+    run = torchrun(2, tmp_path, TEACHER, *RUN, *few)
+    _, error = run.communicate(timeout=120)
+    assert run.returncode != 0 and error.count("error: ") == 1
+    assert "a batch of an epoch has 3 images for 2 processes, and each needs 2; try another size" in error
