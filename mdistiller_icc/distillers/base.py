@@ -196,8 +196,8 @@ def check_one_view(cfg: CfgNode, distiller: type[Any], whose: str) -> None:
     name = cfg.DISTILLER.TYPE
     if isinstance(distiller, type) and issubclass(distiller, Hooks) and distiller.strong_view(cfg) is not None:
         ways = [f"{part}.STRONG_VIEW False" for part in name.split("+") if "STRONG_VIEW" in cfg.get(part, {})]
-        otherwise = f"; {', '.join(ways)} does without" if ways else ""
-        raise UserError(f"DISTILLER.TYPE {name} wants a weak and a strong view of each image, {whose} one{otherwise}")
+        otherwise = f" ({', '.join(ways)} does without)" if ways else ""
+        raise UserError(f"DISTILLER.TYPE {name} wants a weak and a strong view of each image; {whose} one{otherwise}")
 
 
 def build(distiller: type[Any], student: nn.Module, teacher: nn.Module | None, cfg: CfgNode, num_data: int) -> Any:

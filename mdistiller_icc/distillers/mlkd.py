@@ -51,7 +51,7 @@ class MLKD(LogitDistiller):
         if not self.own.STRONG_VIEW:
             strong = None
         elif strong is None:
-            raise UserError(f"MLKD {TWO_VIEWS}; MLKD.STRONG_VIEW False does without")
+            raise UserError(f"MLKD {TWO_VIEWS} (MLKD.STRONG_VIEW False does without)")
         logits_teacher = self.teach(image)[0]
         strong_teacher = None if strong is None else self.teach(strong)[0]
         logits_student = self.student(image)[0]
