@@ -82,7 +82,10 @@ def test_each_process_has_its_share_of_the_very_views(configure, monkeypatch, ki
     for rank in (0, 1):
         monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
         shares.append(passed(train, 1))
-    joined = [[None if a is None else torch.cat([a, b]) for a, b in zip(*pair, strict=True)] for pair in zip(*shares)]
+    joined = [
+        [None if a is None else torch.cat([a, b]) for a, b in zip(*pair, strict=True)]
+        for pair in zip(*shares, strict=True)
+    ]
     assert same(joined, whole)
 
 

@@ -16,8 +16,8 @@ from mdistiller_icc.builtin.distillers import distiller_dict as builtin
 from mdistiller_icc.distillers.base import Distiller, Hooks
 from mdistiller_icc.distillers.last_map import LastMap
 from mdistiller_icc.distillers.methods import distiller_dict
-from mdistiller_icc.distillers.wkd import fall
 from mdistiller_icc.distillers.sum import sum_of
+from mdistiller_icc.distillers.wkd import fall
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.catkd import catkd_loss
 from mdistiller_icc.losses.ckd import ckd_loss
