@@ -150,7 +150,7 @@ def _collate(samples: list[Views | UserError]) -> Views | UserError:
     for sample in samples:
         if isinstance(sample, UserError):
             return sample
-    return tuple(default_collate(samples))
+    return tuple(map(default_collate, zip(*samples, strict=True)))
 
 
 class _Batches:
