@@ -14,6 +14,6 @@ resnet10 = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=10)
 network = with_features(resnet10, stages=["relu", "layer1", "layer2", "layer3", "layer4"])
 teacher = train_teacher(network, "digits", "ICC", epochs=4, settings=settings, overwrite=True)
 
-for method in ("DKD", "AT"):
+for method in ("DKD", "FITNET"):
     student = distill(teacher, "resnet8", method, epochs=3, settings=settings, overwrite=True)
     print(f"{method}: teacher {teacher.top1:.1f} %, student {student.top1:.1f} % ({student.checkpoint})")

@@ -9,6 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 
+from mdistiller_icc.command_line import Parser
 from mdistiller_icc.commands.entry import COMMANDS
 from mdistiller_icc.commands.entry import main as entry
 from mdistiller_icc.errors import UserError, exit_status
@@ -16,7 +17,7 @@ from mdistiller_icc.errors import UserError, exit_status
 
 def main() -> int:
     """Register in the real mdistiller, then run the script as Python would."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mdistiller_icc",
         description="Run an unmodified mdistiller script, such as its tools/train.py, with the ICC plugin registered.",
         epilog=f"A command of mdistiller-icc takes a script's place: {', '.join(COMMANDS)}.",

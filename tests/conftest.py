@@ -28,6 +28,21 @@ hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).parent.parent
 
+# As they are before anything is registered, whichever test of this process runs first.
+from mdistiller_icc.builtin import config as builtin_config  # noqa: E402
+from mdistiller_icc.builtin import distillers as builtin_distillers  # noqa: E402
+from mdistiller_icc.builtin import models as builtin_models  # noqa: E402
+
+UNREGISTERED = (
+    builtin_config.CFG.clone(), dict(builtin_models.cifar_model_dict), dict(builtin_distillers.distiller_dict),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def unregistered():
+    """The built-in host's configuration, CIFAR networks and methods without the plugin's additions."""
+    return UNREGISTERED
+
 
 @pytest.fixture
 def command(tmp_path):

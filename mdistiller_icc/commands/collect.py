@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from mdistiller_icc import whole_file
+from mdistiller_icc.command_line import Parser
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.paths import expand
 from mdistiller_icc.tables import FORMATS, METRICS, SELECTIONS, render
@@ -39,7 +40,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/collect.py``."""
-    made = argparse.ArgumentParser(prog=prog, description="Tables of finished runs, with published values beside them.")
+    made = Parser(prog=prog, description="Tables of finished runs, with published values beside them.")
     made.add_argument("folders", nargs="+", metavar="FOLDER", help="searched for run folders, at any depth")
     made.add_argument("--format", choices=FORMATS, help="default: that of --out's ending, else md")
     made.add_argument("--out", metavar="FILE", help="write there instead of to the terminal")

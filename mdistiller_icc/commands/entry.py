@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from mdistiller_icc.command_line import train
+from mdistiller_icc.command_line import Parser, train
 from mdistiller_icc.commands import collect, evaluate, export
 from mdistiller_icc.errors import UserError, exit_status, nearest
 from mdistiller_icc.studies import analyze, reproduce, sweep
@@ -39,7 +39,7 @@ COMMANDS = {
 def parser(prog: str) -> argparse.ArgumentParser:
     """The parser of the first word."""
     commands = "\n".join(f"  {name:12}{command.about}" for name, command in COMMANDS.items())
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=prog,
         description="Teachers whose soft labels keep the differences inside a class, and students of them.",
         epilog=f"commands:\n{commands}\n\n{prog} COMMAND --help says what a command takes.",

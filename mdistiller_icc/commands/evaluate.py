@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdistiller_icc.command_line import add_configuration, split_overrides
+from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
 
@@ -24,7 +24,7 @@ SCHEMA = 1
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/eval.py``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=prog,
         usage="%(prog)s CHECKPOINT [--out DIR] [--json] [KEY VALUE ...]\n       %(prog)s -m MODEL [-c CHECKPOINT] ...",
         description="Top-1, top-5 and loss of a trained network on a data set's test images.",

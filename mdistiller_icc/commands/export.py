@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mdistiller_icc.command_line import add_configuration, split_overrides
+from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.own_code import import_all
 
@@ -32,7 +32,7 @@ TOLERANCE = 1e-3
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/export.py``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=prog,
         usage="%(prog)s CHECKPOINT --out FILE [--overwrite] [KEY VALUE ...]",
         description="Write a trained network, of a run the student alone, into a file for use elsewhere, and compare "

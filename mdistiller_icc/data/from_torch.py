@@ -8,15 +8,16 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, Subset, TensorDataset, default_collate
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, Subset, TensorDataset, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
+from mdistiller_icc import ranks
 from mdistiller_icc.errors import UserError
 
 from .augment import Augmentation
 from .catalogue import data_sets
 from .dataset import DataSet
-from .loaders import Loaded
+from .loaders import Loaded, batch_sizes
 
 Data = TorchDataset[Any] | DataLoader[Any]
 
@@ -33,6 +34,20 @@ class Numbered(TorchDataset[Any]):
     def __getitem__(self, index: int) -> tuple[Any, Any, int]:
         image, label = self.samples[index]
         return image, label, index
+
+
+class Shuffled:
+    """The numbers of a pass's images in random order, batch by batch; sizes as `batch_sizes` has them."""
+
+    def __init__(self, count: int, batch_size: int) -> None:
+        self.sizes = batch_sizes(count, batch_size)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in torch.randperm(sum(self.sizes)).split(self.sizes):
+            yield batch.tolist()
 
 
 class Batches:
@@ -53,6 +68,16 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for image, *rest in self.loader:
             yield image.contiguous(memory_format=self.memory_format), *rest
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many images each batch has."""
+        sampler = self.loader.batch_sampler
+        if isinstance(sampler, Shuffled):
+            return sampler.sizes
+        assert isinstance(sampler, BatchSampler)
+        whole, rest = divmod(len(cast(Sized, sampler.sampler)), sampler.batch_size)
+        return [sampler.batch_size] * whole + [rest] * (rest > 0 and not sampler.drop_last)
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the epoch to a sampler that wants to know it."""
@@ -100,6 +125,8 @@ def add(data: TorchData) -> str:
         raise UserError(f"{name}: wanted images as tensors (3, H, H), got {what}; a transform makes them")
 
     def loaded(cfg: Any, seed: int, device: torch.device, memory_format: torch.memory_format) -> Loaded:
+        if ranks.world() > 1:
+            raise UserError(f"{name}: images that are given as torch objects train in one process")
         for key, default in (("FRACTION", 1.0), ("HOLDOUT", 0.0), ("IMAGES", "")):
             if cfg.DATASET[key] != default:
                 raise UserError(
@@ -155,8 +182,9 @@ def _classes(samples: Any) -> tuple[str, ...]:
 
 def _training(data: Data, cfg: Any, device: torch.device) -> DataLoader[Any]:
     if not isinstance(data, DataLoader):
-        return _loader(Numbered(data), cfg.SOLVER.BATCH_SIZE, cfg, device, shuffle=True)
-    if data.batch_sampler is None or data.collate_fn is not default_collate:
+        samples = Numbered(data)
+        return _loader(samples, cfg, device, batch_sampler=Shuffled(len(samples), cfg.SOLVER.BATCH_SIZE))
+    if not isinstance(data.batch_sampler, BatchSampler) or data.collate_fn is not default_collate:
         raise UserError("the training loader makes batches in a way of its own; give its data set instead")
     return DataLoader(
         Numbered(data.dataset),
@@ -169,16 +197,9 @@ def _training(data: Data, cfg: Any, device: torch.device) -> DataLoader[Any]:
 
 
 def _testing(data: Data, cfg: Any, device: torch.device) -> DataLoader[Any]:
-    return data if isinstance(data, DataLoader) else _loader(data, cfg.DATASET.TEST.BATCH_SIZE, cfg, device)
+    return data if isinstance(data, DataLoader) else _loader(data, cfg, device, batch_size=cfg.DATASET.TEST.BATCH_SIZE)
 
 
-def _loader(samples: Any, batch_size: int, cfg: Any, device: torch.device, shuffle: bool = False) -> DataLoader[Any]:
-    workers = cfg.DATASET.NUM_WORKERS
-    return DataLoader(
-        samples,
-        batch_size,
-        shuffle,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-    )
+def _loader(samples: Any, cfg: Any, device: torch.device, **batches: Any) -> DataLoader[Any]:
+    workers, pinned = cfg.DATASET.NUM_WORKERS, device.type == "cuda"
+    return DataLoader(samples, num_workers=workers, pin_memory=pinned, persistent_workers=workers > 0, **batches)

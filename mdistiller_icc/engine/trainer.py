@@ -84,6 +84,7 @@ class Trainer:
         compiled = cfg.SOLVER.COMPILE
         self.training_pass = Compiled(distiller, self.distiller, self.device) if compiled else distiller
         self.weight = 1.0
+        self.watch = Watch(cfg.SOLVER.ON_NAN, 1, len(train_loader), cfg.SOLVER.LR, self.distiller)
         self.history: list[dict[str, Any]] = []
         self.best_acc = -1.0
         self.kept: dict[str, Any] = {}

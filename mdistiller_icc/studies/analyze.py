@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdistiller_icc.command_line import KEY, add_configuration
+from mdistiller_icc.command_line import KEY, Parser, add_configuration
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
 from mdistiller_icc.paths import expand
@@ -14,7 +14,7 @@ from mdistiller_icc.paths import expand
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of ``tools/analyze.py``; `split_words` parts checkpoints from overrides."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Compare the feature spaces and soft labels of trained networks on the same images.",
         usage="%(prog)s CHECKPOINT [CHECKPOINT ...] --cfg FILE [--out DIR] [--split test|train] [KEY VALUE ...]",

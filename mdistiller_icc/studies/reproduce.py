@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mdistiller_icc.command_line import add_import, split_overrides
+from mdistiller_icc.command_line import Parser, add_import, split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.studies.table import PROTOCOLS
 from mdistiller_icc.studies.table_file import load, shipped
@@ -16,7 +16,7 @@ ENGINES = ("local", "ray")
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/reproduce.py``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Make all runs of a table: teachers first, then the students that learn from them. "
         "The same command goes on where it was stopped.",
@@ -30,7 +30,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def quickstart_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/quickstart.py``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description="Does an ICC teacher help? Trains plain and ICC teachers on seven handwritten digits a class, "
         "distils from both with KD and DKD over eight seeds, and prints the table, the gains with their intervals and "

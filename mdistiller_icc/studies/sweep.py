@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mdistiller_icc.command_line import add_configuration, split_overrides
+from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.config import pairs
 from mdistiller_icc.own_code import import_all
 from mdistiller_icc.paths import expand
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/sweep.py``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=prog,
         description="Train an ICC teacher for every value of a setting and measure its feature space.",
         epilog="KEY VALUE pairs apply to every run, e.g. DATASET.TYPE digits DISTILLER.STUDENT resnet8",

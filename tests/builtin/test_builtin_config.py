@@ -33,22 +33,22 @@ def mdistiller_root() -> Path:
     return Path(root)
 
 
-def test_every_method_has_its_node_and_there_is_no_other() -> None:
-    assert sorted(CFG) == sorted(NODES + [name for name in distiller_dict if name != "NONE"])
+def test_every_method_has_its_node_and_there_is_no_other(unregistered) -> None:
+    assert sorted(unregistered[0]) == sorted(NODES + [name for name in unregistered[2] if name != "NONE"])
 
 
-def test_numbers_that_may_be_fractions_are_floats() -> None:
+def test_numbers_that_may_be_fractions_are_floats(unregistered) -> None:
     whole = {"K", "DIM", "STUDENT_DIM", "TEACHER_DIM", "HINT_LAYER", "KERNEL_SIZE", "WARMUP", "WARMUP_EPOCHS"}
     whole |= {"MAX_MID_CHANNEL", "BATCH_SIZE", "EPOCHS", "NUM_WORKERS", "TENSORBOARD_FREQ", "SAVE_CHECKPOINT_FREQ"}
-    found = {key.rsplit(".")[-1] for key, value in flat(CFG) if type(value) is int}
+    found = {key.rsplit(".")[-1] for key, value in flat(unregistered[0]) if type(value) is int}
     assert found == whole
 
 
-def test_keys_and_defaults_are_mdistillers() -> None:
+def test_keys_and_defaults_are_mdistillers(unregistered) -> None:
     sys.path.insert(0, str(mdistiller_root()))
     from mdistiller.engine.cfg import CFG as REAL
 
-    ours, theirs = dict(flat(CFG)), dict(flat(REAL))
+    ours, theirs = dict(flat(unregistered[0])), dict(flat(REAL))
     assert ours.keys() - theirs.keys() == {"COMPAT.UPSTREAM"} and not theirs.keys() - ours.keys()
     assert {key for key in theirs if ours[key] != theirs[key]} == {"LOG.WANDB"}
 

@@ -75,13 +75,13 @@ def test_vgg_convolutions_start_without_bias():
     assert all((m.bias == 0).all() for m in model.modules() if isinstance(m, nn.Conv2d))
 
 
-def test_released_checkpoints_lie_where_mdistiller_has_them(monkeypatch):
+def test_released_checkpoints_lie_where_mdistiller_has_them(monkeypatch, unregistered):
     monkeypatch.delenv("MDISTILLER_ICC_DOWNLOADS", raising=False)
     assert cifar_teacher("vgg13") == "download_ckpts/cifar_teachers/vgg13_vanilla/ckpt_epoch_240.pth"
     monkeypatch.setenv("MDISTILLER_ICC_DOWNLOADS", "/elsewhere")
     path = "/elsewhere/tiny_imagenet_teachers/ResNet18_vanilla/ti_res18"
     assert tiny_imagenet_teacher("ResNet18", "ti_res18") == path
-    with_checkpoint = {name for name, (_, path) in cifar_model_dict.items() if path is not None}
+    with_checkpoint = {name for name, (_, path) in unregistered[1].items() if path is not None}
     assert with_checkpoint == {"resnet56", "resnet110", "resnet32x4", "ResNet50", "wrn_40_2", "vgg13"}
 
 
