@@ -73,6 +73,16 @@ def test_strong_views_do_not_depend_on_the_number_of_processes_that_make_them(co
         assert same(passed(none, 1), passed(two, 1))
 
 
+def test_every_strong_view_of_a_run_is_drawn_by_a_seed_of_its_own(configure):
+    train = load(configure(LOADERS["resident"] | {"DATASET.NUM_WORKERS": 0}), 0, CPU, strong="randaugment-10").train
+    seeds = set()
+    for epoch in (1, 2):
+        train.set_epoch(epoch)
+        next(iter(train))
+        seeds |= {seed for batch in train._pixels._strong._batches.keys for _row, seed in batch}
+    assert len(seeds) == 2 * train.num_data
+
+
 @pytest.mark.parametrize("kind", ["resident", "inline"])
 def test_each_process_has_its_share_of_the_very_views(configure, monkeypatch, kind):
     cfg = configure({**LOADERS[kind], "DATASET.NUM_WORKERS": 0, "DATASET.FRACTION": 0.1, "SOLVER.BATCH_SIZE": 33})
