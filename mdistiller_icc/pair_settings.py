@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,7 +73,7 @@ class Chosen:
         pair: ``DKD, resnet56 → resnet20 on cifar100``.
         found: what is published; None where nothing is.
         kept: those of its settings that the run has.
-        instead: those that it has otherwise, with its own values.
+        instead: those that it has otherwise, with its own values; where nothing is published, than the defaults.
     """
 
     pair: str
@@ -82,7 +83,8 @@ class Chosen:
 
     def __str__(self) -> str:
         if self.found is None:
-            return f"none published for {self.pair}: the method's defaults, where nothing else is said"
+            own = f", but {spelled(self.instead)}" if self.instead else ""
+            return f"none published for {self.pair}: the method's defaults{own}"
         own = "".join(f"; {key} {value} instead of {self.found.settings[key]}" for key, value in self.instead.items())
         return f"{spelled(self.kept) or 'nothing'} as published ({self.found}){own}"
 
@@ -109,16 +111,33 @@ def find(cfg: CfgNode, teacher: str) -> PairSettings | None:
     return published().get((cfg.DATASET.TYPE, method_of(cfg), teacher, cfg.DISTILLER.STUDENT))
 
 
-def chosen(cfg: CfgNode, teacher: str) -> Chosen | None:
-    """Which settings of a finished configuration are published ones; None if it does not ask for them."""
+def chosen(cfg: CfgNode, teacher: str, defaults: CfgNode) -> Chosen | None:
+    """Which settings of a finished configuration are published ones; None if it does not ask for them.
+
+    Args:
+        teacher: the teacher's architecture.
+        defaults: the configuration of a run of which nothing is said.
+    """
     if cfg.EXPERIMENT.PAIR_SETTINGS != "published":
         return None
     found = find(cfg, teacher)
+    expected = _flat(defaults, cfg.DISTILLER.TYPE.split("+")) if found is None else found.settings
     kept, instead = {}, {}
-    for key, value in ({} if found is None else found.settings).items():
+    for key, value in expected.items():
         node: Any = cfg
         for part in key.split("."):
             node = node[part]
-        (kept if node == value else instead)[key] = node
+        if node != value:
+            instead[key] = node
+        elif found is not None:
+            kept[key] = node
     pair = f"{method_of(cfg)}, {teacher} → {cfg.DISTILLER.STUDENT} on {cfg.DATASET.TYPE}"
     return Chosen(pair, found, kept, instead)
+
+
+def _flat(node: CfgNode, keys: Iterable[str], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key in keys:
+        value = node.get(key, {})
+        leaves |= _flat(value, value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves

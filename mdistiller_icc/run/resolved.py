@@ -82,7 +82,9 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
 
 def chosen_settings(cfg: CfgNode) -> pair_settings.Chosen | None:
     """Which settings of a run are those published for its pair; None if it learns from nobody or asks for none."""
-    return None if cfg.DISTILLER.TYPE in store.KINDS else pair_settings.chosen(cfg, _architecture(cfg))
+    if cfg.DISTILLER.TYPE in store.KINDS:
+        return None
+    return pair_settings.chosen(cfg, _architecture(cfg), register().host.CFG)
 
 
 def _architecture(cfg: CfgNode) -> str:

@@ -182,10 +182,10 @@ def _pair_settings(run: PlannedRun, sources: dict[str, int]) -> str:
     of_pair = chosen_settings(run.cfg)
     if of_pair is None:
         return ""
-    if of_pair.found is None:
-        return "none published, defaults"
-    number = sources.setdefault(str(of_pair.found), len(sources) + 1)
     own = f"; own: {spelled(of_pair.instead)}" if of_pair.instead else ""
+    if of_pair.found is None:
+        return f"none published, defaults{own}"
+    number = sources.setdefault(str(of_pair.found), len(sources) + 1)
     return f"published [{number}]: {spelled(of_pair.kept)}{own}"
 
 

@@ -62,8 +62,8 @@ def test_markdown_says_everything_a_reader_needs(study):
     assert "[A1] RepDistiller README (CRD paper); last epoch; 240 epochs; tier A: authors' own code" in said
     assert "Published values of DKD are of the best test epoch, as --select best shows them." in said
     best = render([study.root], select="best")
-    assert "71.97 [A1]" in best and "70.66" not in best
-    assert "[A1] mdistiller README; best test epoch; 240 epochs; tier A" in best
+    assert "71.97 [A2]" in best and "70.66" not in best
+    assert "[A2] mdistiller README; best test epoch; 240 epochs; tier A" in best
     assert "SP+ICC 77.45 [B]" in said
     assert "## Teachers" in said and "| ICC − plain |" in said
     assert "## Left out (1)" in said and "later: failed at epoch 3 of 240" in said
