@@ -1,4 +1,4 @@
-"""The arguments our command lines share: mdistiller's, and ``--seed``, ``--device``, ``--overwrite``, ``--import``, …"""
+"""The arguments our command lines share: mdistiller's, and ``--seed``, ``--device``, ``--import`` and others."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def devices(device: str, jobs: int | None, runs: int) -> list[str]:
 
 
 def _pair_settings(run: PlannedRun, sources: dict[str, int]) -> str:
-    """The published settings of a run's pair, with the number of their source among ``sources``, to which it is added."""
+    """The published settings of a run's pair, with the number of their source, which is added to ``sources``."""
     of_pair = chosen_settings(run.cfg)
     if of_pair is None:
         return ""
