@@ -19,6 +19,7 @@ from .contrast import ContrastiveSampler
 from .loaders import Loaded, Normalize, Pixels, TestLoader, TrainLoader
 from .resident import ResidentPixels, fits
 from .source import Files, Source, Split
+from .strong import strong_transform
 from .subset import take_fraction, take_share
 from .workers import WorkerPixels, evaluation_transform, training_transform
 
@@ -32,6 +33,7 @@ def load(
     seed: int,
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
+    strong: str | None = None,
 ) -> Loaded:
     """Build the loaders that ``cfg.DATASET`` describes.
 
@@ -39,13 +41,15 @@ def load(
         cfg: reads ``DATASET``, ``SOLVER.BATCH_SIZE``, ``SOLVER.TRAINER`` and, for CRD's trainers, ``CRD``.
         seed: of the run; it chooses order and augmentation, never which images are trained on.
         memory_format: of the batches' images.
+        strong: the strong view that training batches have as well, a key of `STRONG`; None for one view.
 
     Raises:
-        UserError: an unknown data set, or a missing or damaged one.
+        UserError: an unknown data set, or strong view, or a missing or damaged one.
     """
     node = cfg.DATASET
     described = data_set(node.TYPE)
     if described.loaded is not None:
+        assert strong is None, "images that are given as torch objects have one view; the run's check refuses it"
         made: Loaded = described.loaded(cfg, seed, device, memory_format)
         return made
     size = described.image_size
@@ -61,16 +65,18 @@ def load(
         contrast = ContrastiveSampler(torch.from_numpy(labels).to(device), cfg.CRD.NCE.K, cfg.CRD.MODE)
 
     def pixels(split: Split, rows: np.ndarray, training: bool) -> Pixels:
+        more = [strong_transform(strong, described.augmentation, size)] if training and strong is not None else []
         if kind == "resident":
             assert not isinstance(split.images, Files)  # `_kind` has seen to it
             augmentation = described.augmentation if training else Augmentation()
-            return ResidentPixels(split.images, rows, augmentation, device)
+            host = WorkerPixels(split.images, rows, more, node.NUM_WORKERS, device) if more else None
+            return ResidentPixels(split.images, rows, augmentation, device, host)
         transform = (
             training_transform(described.augmentation, size)
             if training
             else evaluation_transform(described.test_resize, size)
         )
-        return WorkerPixels(split.images, rows, transform, node.NUM_WORKERS, device)
+        return WorkerPixels(split.images, rows, [transform, *more], node.NUM_WORKERS, device)
 
     def testing(split: Split, rows: np.ndarray) -> TestLoader:
         batch = test_batch(node.TEST.BATCH_SIZE, size, kind, device)
@@ -87,6 +93,7 @@ def load(
         holdout=testing(source.train, aside) if len(aside) else None,
         num_data=len(kept),
         augmentation=str(described.augmentation) + (f" of images of {node.IMAGES}" if node.IMAGES else ""),
+        strong=strong,
         unlabelled=testing(source.train, kept) if node.IMAGES else None,
         loader=kind,
     )

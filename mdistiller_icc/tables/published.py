@@ -103,7 +103,7 @@ class Benchmark(NamedTuple):
 
     def holds(self, images: tuple[int | None, ...], protocol: Settings) -> bool:
         """Whether a run was on this data and under this protocol."""
-        recorded = {"views": 1, **dict(protocol)}  # as all had before records said so
+        recorded = dict(protocol)
         same = all(recorded.get(key) == value for key, value in self.protocol.items())
         return same and images == self.images and recorded.get("lr") in self.learning_rates
 
