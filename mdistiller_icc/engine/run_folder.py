@@ -52,8 +52,8 @@ def run_name(cfg: CfgNode, options: Sequence[str] = ()) -> str:
     seed = [] if cfg.EXPERIMENT.SEED is None else [f"seed:{cfg.EXPERIMENT.SEED}"]
     named = [cfg.EXPERIMENT.NAME] if cfg.EXPERIMENT.NAME else [cfg.EXPERIMENT.TAG, *overrides]
     name = ",".join([*named, *seed]).replace("/", "_").replace(os.sep, "_")
-    if name in ("", ".", ".."):
-        raise UserError(f"EXPERIMENT.NAME: '{name}' names no folder of its own")
+    if not name:
+        raise UserError("EXPERIMENT.NAME: without a name or a tag the run has no folder of its own")
     if len(name.encode()) > LONGEST:
         name = f"{name.encode()[:LONGEST].decode(errors='ignore')}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name

@@ -87,6 +87,11 @@ def group(device: torch.device) -> Iterator[None]:
     if several() == 1 or dist.is_initialized():
         yield
         return
+    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UserError(
+            f"WORLD_SIZE is {several()}, but {', '.join(missing)} are not set: start several processes with torchrun, "
+            "or unset WORLD_SIZE"
+        )
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     yield
     # Nobody leaves, and no connection closes, before all are done; after an error torchrun ends them all.

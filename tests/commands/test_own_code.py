@@ -50,7 +50,7 @@ def test_the_page_does_what_it_says(written):
     assert record["method"] == "MIMIC" and record["method_config"]["WEIGHT"] == 0.5
     assert record["teacher"]["architecture"] == "small" and record["teacher"]["kind"] == "icc"
     made = {file.parent.name for file in (written / "output/mine").glob("*/record.json")}
-    assert made == {"small_icc,seed:0", "KD,small_icc,resnet8,seed:0", "MIMIC,small_icc,resnet8,seed:0"}
+    assert made == {"small_icc,seed=0", "KD,small_icc,resnet8,seed=0", "MIMIC,small_icc,resnet8,seed=0"}
 
 
 @pytest.mark.slow

@@ -231,7 +231,7 @@ def test_of_two_teachers_trained_at_once_the_later_does_not_replace_the_first(ma
 
 def test_names_that_are_no_folders_or_too_long():
     for name in (".", ".."):
-        with pytest.raises(UserError, match="names no folder"):
+        with pytest.raises(UserError, match="may not begin with a dot"):
             run_name(configure(None, ["EXPERIMENT.NAME", name]))
     names = {run_name(configure(None, ["EXPERIMENT.NAME", "ä" * 300 + end])) for end in "ab"}
     assert len(names) == 2 and all(LONGEST < len(name.encode()) < 255 for name in names)

@@ -15,6 +15,7 @@ import torch
 
 from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.command_line import train
+from mdistiller_icc.engine.run_folder import portable
 from mdistiller_icc.errors import exit_status
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def test_a_teacher_is_trained_a_student_learns_from_it(command, tmp_path):
     assert student["teacher"]["top1"] == pytest.approx(record["top1"]["last"])
     assert student["seed"] == 3 and student["epoch"] == 2
 
-    latest = torch.load(folder(tmp_path, name=student["name"]) / "latest", weights_only=True)
+    latest = torch.load(folder(tmp_path, name=portable(student["name"])) / "latest", weights_only=True)
     assert not any(key.startswith("teacher") for key in latest["model"])
     for name in ("config.yaml", "metrics.jsonl", "worklog.txt", "train.events", "best", "student_best"):
         assert (folder(tmp_path) / name).exists()

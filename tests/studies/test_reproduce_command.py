@@ -101,7 +101,7 @@ def undisturbed(tmp_path_factory):
 
 def test_a_student_learns_from_the_teacher_of_its_seed_and_a_bar_tells_how_far_it_is(undisturbed):
     folder, drawn = undisturbed
-    assert list(results(folder)) == [STUDENT, TEACHER]
+    assert list(results(folder)) == [portable(STUDENT), portable(TEACHER)]
     assert all(len(lines) == 3 for lines in results(folder).values())
     teacher, student = record(folder, TEACHER), record(folder, STUDENT)
     assert teacher["status"] == student["status"] == "finished"
