@@ -1,4 +1,4 @@
-"""The arguments our command lines share: mdistiller's, and ``--seed``, ``--device``, ``--overwrite``, ``--import``."""
+"""The arguments our command lines share: mdistiller's, and ``--seed``, ``--device``, ``--import`` and others."""
 
 from __future__ import annotations
 
@@ -62,6 +62,15 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_pair_settings(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--pair-settings``, whose default is said in words."""
+    parser.add_argument(
+        "--pair-settings", choices=("none", "published"), default=None,
+        help="published: a method has the settings published for its pair of networks, above those of the file and "
+        f"below KEY VALUE overrides (default: {default})",
+    )  # fmt: skip
+
+
 def training_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of ``tools/train.py`` and ``tools/train_teacher.py``."""
     parser = Parser(
@@ -72,6 +81,7 @@ def training_parser(description: str, prog: str | None = None) -> argparse.Argum
     add_configuration(parser)
     parser.add_argument("--resume", action="store_true", help="go on with this run where it stopped")
     parser.add_argument("--overwrite", action="store_true", help="start this run again even if it is there")
+    add_pair_settings(parser, "none, or what the file says")
     parser.add_argument("--seed", type=int, default=None, help="seed, named in the run and the teacher (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, …")
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="overrides")
@@ -83,6 +93,8 @@ def train(description: str, role: str, words: Sequence[str] | None = None, prog:
     own, overrides = split_overrides(words)
     arguments = training_parser(description, prog).parse_intermixed_args(own)
     options = [*arguments.options, *overrides]
+    if arguments.pair_settings:
+        options += ["EXPERIMENT.PAIR_SETTINGS", arguments.pair_settings]
     # After parsing: importing torch takes a second, --help must not.
     from mdistiller_icc.run.processes import one_voice
 

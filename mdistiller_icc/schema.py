@@ -58,7 +58,12 @@ OURS: dict[str, Settings] = {
             least=0,
             most=2**63 - 1,
             kind=int,
-        )
+        ),
+        "PAIR_SETTINGS": Setting(
+            "none",
+            "published: a method's settings are those published for the pair of networks, where there are any.",
+            choices=("none", "published"),
+        ),
     },
     "DATASET": {
         "ROOT": Setting("data", "Folder of the data set's files.", form="path"),

@@ -21,11 +21,11 @@ from mdistiller_icc.errors import UserError
 from mdistiller_icc.probe import probe
 from mdistiller_icc.run.processes import check_smallest, first_here, group
 from mdistiller_icc.run.record import Record
-from mdistiller_icc.run.resolved import Resolved, check, configure, resolve_device
+from mdistiller_icc.run.resolved import Resolved, check, chosen_settings, configure, resolve_device
 from mdistiller_icc.teachers import resolve
 from mdistiller_icc.teachers.trained import by_run
 
-__all__ = ["check", "configure", "resolve_device", "run"]
+__all__ = ["check", "chosen_settings", "configure", "resolve_device", "run"]
 ROLES = ("teacher", "student")
 
 
@@ -67,6 +67,8 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     cfg, role = found.cfg, found.role
     seed_everything(found.seed)
     choose_kernels(found.precision, found.device)
+    if settings := chosen_settings(cfg):
+        print(f"settings: {settings}")
     with first_here():
         dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout, strong=found.strong)
     if role == "teacher":

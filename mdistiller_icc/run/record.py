@@ -20,7 +20,7 @@ from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run.accuracies import accuracies, best
-from mdistiller_icc.run.resolved import Resolved
+from mdistiller_icc.run.resolved import Resolved, chosen_settings
 from mdistiller_icc.teachers import checkpoint, resolve
 from mdistiller_icc.version import __version__
 
@@ -146,6 +146,7 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
     protocol |= {name: True for name, on in switches.items() if on}
     if solver.SCHEDULE == "cosine" and solver.LR_MIN:
         protocol["lr_min"] = solver.LR_MIN
+    of_pair = chosen_settings(cfg)
     return {
         "schema": SCHEMA,
         "status": "running",
@@ -162,6 +163,7 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "seed": run.seed,
         "protocol": protocol,
         "method_config": method_config,
+        **({"pair_settings": of_pair.record()} if of_pair else {}),
         "device": device_name(run.device),
         "processes": ranks.world(),
         "host": {"name": run.host.name, "version": run.host.version},

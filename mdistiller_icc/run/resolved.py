@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from mdistiller_icc import config, plugin, settings
+from mdistiller_icc import config, pair_settings, plugin, settings
 from mdistiller_icc.calling import call
 from mdistiller_icc.data import data_set
 from mdistiller_icc.distillers.base import Distiller, adopt, check_one_view, check_standardised
@@ -60,6 +60,9 @@ class Resolved:
 def configure(path: str | None, options: Sequence[str] = (), seed: int | None = None) -> CfgNode:
     """The configuration of a run: the host's schema with ours, a file, overrides, and the seed if it is named.
 
+    With ``EXPERIMENT.PAIR_SETTINGS published`` what is published for its pair lies below where that is said: below the
+    overrides, or below the file as well.
+
     Args:
         path: a file, or the name of a shipped configuration: ``icc/res110``.
 
@@ -71,9 +74,26 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
     known.defrost()
     known.LOG.WANDB = False  # mdistiller turns it on for everybody
     seeded = [] if seed is None else ["EXPERIMENT.SEED", str(seed)]
-    cfg = config.load_config(known, None if path is None else find_config(path), [*options, *seeded])
+    file = None if path is None else find_config(path)
+    cfg = config.load_config(known, file, [*options, *seeded])
+    if found := pair_settings.find(cfg, _architecture(cfg)):
+        below, above = (file, None) if "EXPERIMENT.PAIR_SETTINGS" in options[::2] else (None, file)
+        cfg = config.load_config(config.load_config(known, below, found.options), above, [*options, *seeded])
     settings.check(cfg, plugin.settings(host))
     return cfg
+
+
+def chosen_settings(cfg: CfgNode) -> pair_settings.Chosen | None:
+    """Which settings of a run are those published for its pair; None if it learns from nobody or asks for none."""
+    if cfg.DISTILLER.TYPE in store.KINDS:
+        return None
+    return pair_settings.chosen(cfg, _architecture(cfg), register().host.CFG)
+
+
+def _architecture(cfg: CfgNode) -> str:
+    """The teacher's, ``resnet56`` of ``resnet56_icc``."""
+    name = store.parse(cfg.DISTILLER.TEACHER)
+    return name.architecture if name else cfg.DISTILLER.TEACHER
 
 
 def resolve_device(name: str) -> torch.device:

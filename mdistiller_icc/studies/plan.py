@@ -16,6 +16,7 @@ from mdistiller_icc.config import load_config, merge, pairs
 from mdistiller_icc.engine.run_folder import INCIDENTAL, RunFolder, flat, portable, run_name
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
+from mdistiller_icc.pair_settings import find
 from mdistiller_icc.run import check, configure
 from mdistiller_icc.studies.table import Kind, Pair, Part, Settings, Table
 from mdistiller_icc.studies.table_file import SHIPPED
@@ -23,7 +24,10 @@ from mdistiller_icc.teachers import store
 
 TYPES = {kind: recipe for recipe, kind in store.KINDS.items()}
 """The ``DISTILLER.TYPE`` that makes each kind of teacher."""
-TAKEN = ("EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "DATASET.TYPE", "DATASET.IMAGES", "DISTILLER.")
+TAKEN = (
+    "EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "EXPERIMENT.PAIR_SETTINGS", "DATASET.TYPE",
+    "DATASET.IMAGES", "DISTILLER.",
+)  # fmt: skip
 """Keys that a table sets for each run, so that nobody can override them for all."""
 SET = (
     "EXPERIMENT", "DATASET.TYPE", "DISTILLER.TYPE", "DISTILLER.STUDENT", "DISTILLER.TEACHER", "DISTILLER.TEACHER_SEED",
@@ -166,17 +170,22 @@ class _Planner:
         return self._add("teacher", name, settings, seed, self._store(told), recipe=name, varied=variation)
 
     def _student(self, method: str, pair: Pair, student: str, kind: str, teacher: PlannedRun | None, seed: int) -> None:
-        own = [self.part.methods[method], pair.settings, pair.methods.get(method, {})]
         if teacher is None:
             told, place, varied = pair.teacher, self._store([]), {}
             learnt: Settings = {"TEACHER": pair.teacher}
         else:
             told, place, varied = teacher.recipe, teacher.store, dict(teacher.varied)
             learnt = {"TEACHER": f"{pair.teacher}_{kind}", "TEACHER_SEED": seed}
-        settings = [_type(method, student), {"DISTILLER": learnt}, *own]
-        self._add(
-            "student", f"{method},{told},{student}", settings, seed, place, recipe=told, varied=varied, teacher=teacher
-        )
+        asked = self.part.asked or self.part.pair_settings
+        name = f"{method},{told},{student}" + (f",PAIR_SETTINGS:{asked}" if self.part.asked else "")
+        above = [pair.settings, pair.methods.get(method, {})]
+        settings = [_type(method, student), {"DISTILLER": learnt}, self.part.methods[method]]
+        if asked == "published":
+            settings.append({"EXPERIMENT": {"PAIR_SETTINGS": asked}})
+            settled = load_config(self._configure([*settings, *above]), None, self.options)
+            if found := find(settled, pair.teacher):
+                settings += [_nest(key, value) for key, value in found.settings.items()]
+        self._add("student", name, [*settings, *above], seed, place, recipe=told, varied=varied, teacher=teacher)
 
     def _store(self, variation: Sequence[str]) -> str:
         part = ",".join([*self.variant, *variation]).replace("/", "_")
@@ -256,7 +265,10 @@ def _products(kind: Kind) -> Iterator[Settings]:
 
 
 def _type(method: str, student: str) -> Settings:
-    return {"DISTILLER": {"TYPE": method, "STUDENT": student}}
+    """``KD+LS`` is KD of standardised logits, as records and tables call it."""
+    plain = method.removesuffix("+LS")
+    standardised = {"LOGIT_STAND": True} if plain != method else {}
+    return {"DISTILLER": {"TYPE": plain, "STUDENT": student, **standardised}}
 
 
 def _nest(key: str, value: Any) -> Settings:

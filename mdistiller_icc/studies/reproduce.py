@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mdistiller_icc.command_line import Parser, add_import, split_overrides
+from mdistiller_icc.command_line import Parser, add_import, add_pair_settings, split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.studies.table import PROTOCOLS
 from mdistiller_icc.studies.table_file import load, shipped
@@ -57,6 +57,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default: every GPU, else CPU), cpu, cuda, cuda:1, …")
     parser.add_argument("--engine", choices=ENGINES, default="local", help="local (default), or ray")
     parser.add_argument("--address", default=None, help="of a running Ray cluster, e.g. auto (default: start one here)")
+    add_pair_settings(parser, "the table's word")
     add_import(parser)
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="overrides")
 
@@ -94,7 +95,7 @@ def quickstart(words: Sequence[str] | None = None, prog: str | None = None) -> i
 def _make(given: argparse.Namespace) -> int:
     if given.address is not None and given.engine != "ray":
         raise UserError("--address is for --engine ray")
-    table = load(given.table).only(given.pairs, given.methods)
+    table = load(given.table).only(given.pairs, given.methods).asking(given.pair_settings)
     table = replace(table, imports=[*table.imports, *given.imports])
 
     # After parsing: importing torch takes a second, --help must not.

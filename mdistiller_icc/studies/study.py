@@ -15,7 +15,8 @@ import torch
 
 from mdistiller_icc import data
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.run import resolve_device
+from mdistiller_icc.pair_settings import spelled
+from mdistiller_icc.run import chosen_settings, resolve_device
 from mdistiller_icc.studies import local, on_ray
 from mdistiller_icc.studies.estimate import Past, free, in_bytes, total
 from mdistiller_icc.studies.plan import PlannedRun, plan
@@ -58,11 +59,13 @@ class Study:
     def told(self) -> str:
         """The plan in words: every run in the order they will be made, what is done, and what the rest will take."""
         lines = [f"{self.table.source}: {self.table.about}", ""]
-        rows = [self._row(run) for run in self.runs]
+        sources: dict[str, int] = {}
+        rows = [(*self._row(run), _pair_settings(run, sources)) for run in self.runs]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
+        lines += ["", *(f"[{i}] {source}" for source, i in sources.items())] if sources else []
         count = Counter(state.status for state in self.states.values())
         lines += [
             "",
@@ -172,6 +175,18 @@ def devices(device: str, jobs: int | None, runs: int) -> list[str]:
         return [f"cuda:{i}" for _ in range(jobs or 1) for i in range(torch.cuda.device_count())]
     kind = str(resolve_device(device))
     return [kind] * min(jobs or (joblib.cpu_count() if kind == "cpu" else 1), runs)
+
+
+def _pair_settings(run: PlannedRun, sources: dict[str, int]) -> str:
+    """The published settings of a run's pair, with the number of their source, which is added to ``sources``."""
+    of_pair = chosen_settings(run.cfg)
+    if of_pair is None:
+        return ""
+    own = f"; own: {spelled(of_pair.instead)}" if of_pair.instead else ""
+    if of_pair.found is None:
+        return f"none published, defaults{own}"
+    number = sources.setdefault(str(of_pair.found), len(sources) + 1)
+    return f"published [{number}]: {spelled(of_pair.kept)}{own}"
 
 
 def _all(values: Iterable[object]) -> str:

@@ -69,10 +69,12 @@ class Part:
         epochs: by protocol.
         settings: for every run.
         teachers: by kind.
-        methods: settings by ``DISTILLER.TYPE``.
+        methods: settings by ``DISTILLER.TYPE``, with +LS where logits are standardised.
         alone: train the students without a teacher as well.
         skip_missing: leave the part out where its data set is not there.
         store: subfolder of the teacher store for teachers that are not made as everybody expects.
+        pair_settings: ``published`` or ``none``; students' settings are those published for their pair.
+        asked: what the command line says of that, where it is something else.
     """
 
     project: str
@@ -86,6 +88,8 @@ class Part:
     alone: bool = False
     skip_missing: bool = False
     store: str = ""
+    pair_settings: str = "none"
+    asked: str = ""
 
     @property
     def methods_made(self) -> list[str]:
@@ -137,6 +141,15 @@ class Table:
                 if not set(methods).isdisjoint(part.methods_made)
             ]
         return replace(self, parts=[part for part in parts if part.pairs])
+
+    def asking(self, pair_settings: str | None) -> Table:
+        """The same table with ``published`` or with no settings of its pairs, whatever it says itself."""
+        wanted = [part.pair_settings if pair_settings is None else pair_settings for part in self.parts]
+        parts = [
+            part if word == part.pair_settings else replace(part, asked=word)
+            for part, word in zip(self.parts, wanted, strict=True)
+        ]
+        return replace(self, parts=parts)
 
     def _have(self, option: str, wanted: Iterable[str], known: Iterable[str]) -> None:
         there = list(dict.fromkeys(known))

@@ -40,7 +40,7 @@ def load(name: str) -> Table:
     return Table(str(file), about, parts, reader.analysis(contents[0]), contents[0].get("imports", []))
 
 
-OF_PART = {field.name for field in fields(Part)}
+OF_PART = {field.name for field in fields(Part)} - {"asked"}
 OF_TABLE = {"about", "analysis", "geometry", "imports"}
 """The keys of a file; ``geometry: true`` is an older way to ask for that analysis."""
 
@@ -102,6 +102,7 @@ class _Reader:
             alone=self._flag(content, "alone"),
             skip_missing=self._flag(content, "skip_missing"),
             store=self.of(str, content.get("store", ""), "store", "text"),
+            pair_settings=self._pair_settings(content.get("pair_settings", "none")),
         )
 
     def analysis(self, content: Settings) -> dict[str, dict[str, float]]:
@@ -121,6 +122,11 @@ class _Reader:
         what = "a list of files and modules"
         names = [self.of(str, name, "imports", what) for name in self.of(list, value, "imports", what)]
         return [os.path.abspath(folder / name) if is_file(name) else name for name in names]
+
+    def _pair_settings(self, value: Any) -> str:
+        if value not in ("none", "published"):
+            raise UserError(f"{self.source}: pair_settings is published or none, got {value!r}")
+        return str(value)
 
     def _flag(self, content: Settings, key: str) -> bool:
         return self.of(bool, content.get(key, False), key, "true or false")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from mdistiller_icc.tables.published import Fact, benchmarks, lookup, pair_order
+from mdistiller_icc.tables.published import Fact, pair_order, published
 from mdistiller_icc.tables.records import Column, Record
 from mdistiller_icc.tables.settings import Settings
 from mdistiller_icc.tables.statistics import Difference, Summary
@@ -76,19 +76,18 @@ class Cell:
             values[record.seed].append(value)
         return {seed: sum(many) / len(many) for seed, many in values.items()}
 
-    @property
-    def comparable(self) -> bool:
-        """Whether the runs are on the data, and under the protocol, of what is published for the data set."""
-        benchmark = benchmarks().get(self.dataset)
-        return benchmark is not None and benchmark.holds(self.images, self.protocol)
-
-    def published_in(self, column: Column) -> Fact | None:
-        """What is published on the same data and protocol for this cell's line, in a column of teacher and student."""
-        if self.kind not in PLAIN or len(column) < 2 or not self.comparable:
-            return None
+    def known_in(self, column: Column) -> list[Fact]:
+        """All that is published for this cell's line, in a column of teacher and student, whatever the protocol."""
+        if self.kind not in PLAIN or len(column) < 2:
+            return []
         teacher, student = column
         method = {"teacher used": "teacher", "student alone": "student"}.get(self.entry, self.method)
-        return lookup(self.dataset, teacher, student, method, self.metric)
+        return published(self.dataset, teacher, student, method, self.metric)
+
+    def published_in(self, column: Column) -> Fact | None:
+        """What is published for it on the same data, under the same protocol and of the same choice of an epoch."""
+        select = "last" if self.entry == "teacher used" else self.select  # a student learns from the last one
+        return next((fact for fact in self.known_in(column) if fact.fits(self.images, self.protocol, select)), None)
 
 
 def lines(cells: Iterable[Cell]) -> list[list[Cell]]:

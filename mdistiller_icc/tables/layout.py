@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from mdistiller_icc.tables.cells import Cell, by_column, columns, lines
-from mdistiller_icc.tables.published import Fact, Source, benchmarks, lookup, without_pair
+from mdistiller_icc.tables.published import BESIDE, EPOCHS, Fact, Source, without_pair
 from mdistiller_icc.tables.records import KINDS, Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Head, Line, Section, Sheet, Shown
 from mdistiller_icc.tables.settings import Settings, describe, varied
@@ -61,9 +61,9 @@ def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
     teachers, alone, distilled = (by_entry.get(entry, []) for entry in ("teacher used", "student alone", "distilled"))
     pairs = columns(distilled)
     first = distilled[0]
-    methods = ["teacher", "student", *{cell.method for cell in distilled}]
-    known = {p for p in pairs if any(lookup(first.dataset, p[0], p[1], method, first.metric) for method in methods)}
-    with_published = known if published and first.comparable else set()
+    above_below = [line[0] for line in [*lines(teachers), *lines(alone), *lines(distilled)]]
+    known = {pair for pair in pairs if any(line.known_in(pair) for line in above_below)}
+    with_published = {pair for pair in known if published and any(line.published_in(pair) for line in above_below)}
     heads = []
     for pair in pairs:
         heads += [Head(pair, "ours"), Head(pair, "published")] if pair in with_published else [Head(pair)]
@@ -92,8 +92,8 @@ def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
     notes += _uneven(distilled, "pair")
     if with_published:
         notes += _published_notes(first, references)
-    elif known and published:
-        notes.append(f"Published values are of {benchmarks()[first.dataset]}, so none stands beside these.")
+    if known and published:
+        notes += _otherwise_published(above_below, pairs)
     if not any(_differences(distilled)):
         notes += _gainless(distilled)
     return Sheet("students", "Students", _caption(first, most, n, rows), ["Method", "Teacher"], heads, rows, notes)
@@ -216,6 +216,26 @@ def _published_notes(cell: Cell, references: dict[Source, str]) -> list[str]:
             loose.append(f"{fact.method} {value} [{fact.source.tier}]")
     if loose:
         notes.append(f"Published without naming a pair, hence in no cell: {'; '.join(loose)}.")
+    return notes
+
+
+def _otherwise_published(several: list[Cell], pairs: list[Column]) -> list[str]:
+    """What is published for the lines of a table but stands in none of its cells, by the reason."""
+    epochs: dict[str, dict[str, None]] = {}
+    protocols: dict[str, dict[str, None]] = {}
+    for cell in several:
+        for fact in (fact for pair in pairs if not cell.published_in(pair) for fact in cell.known_in(pair)):
+            of = fact.benchmark
+            if of is not None and of.holds(cell.images, cell.protocol):
+                epochs.setdefault(fact.source.epoch, {})[named(fact.method, "")] = None
+            elif cell.entry == "distilled":
+                protocols.setdefault(str(of or fact.source.protocol), {})[named(fact.method, "")] = None
+    notes = []
+    for epoch, methods in epochs.items():
+        way = next((f", as --select {select} shows them" for select in BESIDE if epoch in BESIDE[select]), "")
+        notes.append(f"Published values of {', '.join(methods)} are of the {EPOCHS[epoch]}{way}.")
+    for protocol, methods in protocols.items():
+        notes.append(f"Published values of {', '.join(methods)} are of {protocol}, so none stands beside these.")
     return notes
 
 

@@ -16,6 +16,11 @@ TIERS = {
     "C": "an unanchored summary",
 }
 EPOCHS = {"last": "last epoch", "best": "best test epoch", "": "epoch not stated"}
+BESIDE = {"last": ("last", ""), "mean10": ("last", ""), "best": ("best", ""), "heldout": ()}
+"""The published epochs that stand beside an accuracy, by how it is chosen (``--select``)."""
+SINGLE_RUN = "; single run"
+ELSEWHERE = ("240 epochs; lr 0.1; Nesterov", "independent reproduction")
+"""Protocols of sources that no run here is under, or of which too little is told: their values stand beside none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,18 @@ class Fact:
     value: float
     source: Source
 
+    @property
+    def benchmark(self) -> Benchmark | None:
+        """What it was obtained on and under, the data set's usual one if its source is silent; None if not run here."""
+        known = benchmarks().get(self.dataset, {})
+        protocol = self.source.protocol.removesuffix(SINGLE_RUN)
+        return known.get(protocol) if protocol else next(iter(known.values()), None)
+
+    def fits(self, images: tuple[int | None, ...], protocol: Settings, select: str) -> bool:
+        """Whether it may stand beside a run's accuracy: the same data, protocol and choice of the epoch."""
+        benchmark = self.benchmark
+        return benchmark is not None and benchmark.holds(images, protocol) and self.source.epoch in BESIDE[select]
+
 
 @cache
 def facts() -> tuple[Fact, ...]:
@@ -68,7 +85,7 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 
 class Benchmark(NamedTuple):
-    """The data and the protocol that the field's numbers for a data set are of, unless their source says otherwise.
+    """The data and the protocol that published numbers are of; a data set's first is that of silent sources.
 
     Attributes:
         images: the numbers of classes, training and test images.
@@ -92,53 +109,53 @@ class Benchmark(NamedTuple):
 
 
 @cache
-def benchmarks() -> dict[str, Benchmark]:
-    """What RepDistiller's and mdistiller's configurations train on and under [A]: ``benchmarks.csv``, by data set."""
-    return {
-        row["dataset"]: Benchmark(
-            (int(row["num_classes"]), int(row["num_train"]), int(row["num_test"])),
-            tuple(map(float, row["lr"].split())),
-            {
-                "epochs": int(row["epochs"]),
-                "batch_size": int(row["batch_size"]),
-                "optimizer": "SGD",
-                "momentum": 0.9,
-                "weight_decay": float(row["weight_decay"]),
-                "schedule": "step",
-                "lr_decay_stages": tuple(map(int, row["lr_decay_stages"].split())),
-                "lr_decay_rate": 0.1,
-                "augmentation": row["augmentation"],
-                "views": 1,
-                "fraction": 1,
-                "holdout": 0,
-            },
-        )
-        for row in _rows("benchmarks.csv")
-    }
+def benchmarks() -> dict[str, dict[str, Benchmark]]:
+    """What the authors' configurations train on and under [A]: ``benchmarks.csv``, by data set and sources' words."""
+    found: dict[str, dict[str, Benchmark]] = {}
+    for row in _rows("benchmarks.csv"):
+        protocol = {
+            "epochs": int(row["epochs"]),
+            "batch_size": int(row["batch_size"]),
+            "optimizer": "SGD",
+            "momentum": 0.9,
+            "weight_decay": float(row["weight_decay"]),
+            "schedule": "step",
+            "lr_decay_stages": tuple(map(int, row["lr_decay_stages"].split())),
+            "lr_decay_rate": 0.1,
+            "augmentation": row["augmentation"],
+            "views": int(row["views"]),
+            **({"strong_view": row["strong_view"]} if row["strong_view"] else {}),
+            "fraction": 1,
+            "holdout": 0,
+        }
+        images = int(row["num_classes"]), int(row["num_train"]), int(row["num_test"])
+        rates = tuple(map(float, row["lr"].split()))
+        found.setdefault(row["dataset"], {})[row["protocol"]] = Benchmark(images, rates, protocol)
+    return found
 
 
 @cache
-def _by_cell() -> dict[tuple[str, ...], Fact]:
-    named = [fact for fact in facts() if fact.teacher and fact.student]
-    usual = [fact for fact in named if fact.source.protocol in ("", f"{_epochs(fact.dataset)} epochs")]
-    return {(f.dataset, f.teacher, f.student, f.method, f.metric): f for f in usual}
+def _by_cell() -> dict[tuple[str, ...], list[Fact]]:
+    """The values of each cell: what says its epoch first, then means before single runs, then by tier."""
+    cells: dict[tuple[str, ...], list[Fact]] = {}
+    for fact in facts():
+        if fact.teacher and fact.student:
+            cells.setdefault((fact.dataset, fact.teacher, fact.student, fact.method, fact.metric), []).append(fact)
+    for several in cells.values():
+        several.sort(key=lambda f: (not f.source.epoch, f.source.protocol.endswith(SINGLE_RUN), f.source.tier))
+    return cells
 
 
-def _epochs(dataset: str) -> int:
-    epochs: int = benchmarks()[dataset].protocol["epochs"]
-    return epochs
+def published(dataset: str, teacher: str, student: str, method: str, metric: str) -> list[Fact]:
+    """Everything that is published for one cell, whatever the protocol.
 
-
-def lookup(dataset: str, teacher: str, student: str, method: str, metric: str) -> Fact | None:
-    """The value of one cell that is published for the data set's benchmark, or None where none is known.
-
-    >>> lookup("cifar100", "resnet56", "resnet20", "KD", "top1").value
-    70.66
+    >>> [fact.value for fact in published("cifar100", "resnet56", "resnet20", "KD", "top1")]
+    [70.66]
 
     Args:
-        method: a distiller's name, ``teacher`` (the teacher's own accuracy) or ``student`` (trained alone).
+        method: as records name it, ``teacher`` (the teacher's own accuracy) or ``student`` (trained alone).
     """
-    return _by_cell().get((dataset, teacher, student, method, metric))
+    return _by_cell().get((dataset, teacher, student, method, metric), [])
 
 
 def without_pair(dataset: str) -> list[Fact]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -124,6 +125,21 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
+def as_published(method: str, settings: Mapping[str, Any]) -> str:
+    """The name that a method of ``DISTILLER.TYPE`` is published under with its settings, as records hold them.
+
+    >>> as_published("SDD", {"BASE": "KD", "LOGIT_STAND": False})
+    'SDD-KD'
+    """
+    loss = settings.get("LOSS")
+    if method == "PCKD" and isinstance(loss, dict) and loss.get("KD_WEIGHT") == 0:
+        method = "PCKD_WITHOUT_KD"  # without its term of distillation, with numbers of its own
+    elif method == "SDD":
+        method = f"SDD-{settings.get('BASE')}"
+    method = AS_PUBLISHED.get(method, method)
+    return f"{method}+LS" if settings.get("LOGIT_STAND") else method  # of standardised logits
+
+
 def _record(folder: str, held: dict[str, Any]) -> Record:
     protocol = dict(_get(held, "protocol", dict))
     protocol.setdefault("views", 1)  # as all had before records said so
@@ -131,14 +147,8 @@ def _record(folder: str, held: dict[str, Any]) -> Record:
         protocol = {key: value for key, value in protocol.items() if not key.startswith("lr_decay_")}
     settings = dict(_get(held, "method_config", dict)) if held.get("method_config") is not None else {}
     method, trainer = _get(held, "method", str), protocol.pop("trainer", None)
-    loss = settings.get("LOSS")
-    if method == "PCKD" and isinstance(loss, dict) and loss.get("KD_WEIGHT") == 0:
-        method = "PCKD_WITHOUT_KD"  # as it is published: without its term of distillation, with numbers of its own
-    elif method == "SDD":
-        method = f"SDD-{settings.get('BASE')}"
-    method = AS_PUBLISHED.get(method, method)
-    if settings.pop("LOGIT_STAND", False):
-        method = f"{method}+LS"  # of standardised logits
+    method = as_published(method, settings)
+    settings.pop("LOGIT_STAND", None)
     if trainer is not None:
         settings["trainer"] = trainer
     counts = ("num_classes", "num_train", "num_test")

@@ -207,6 +207,55 @@ def test_published_settings_of_pairs():
     assert (cfg.SOLVER.BATCH_SIZE, cfg.SOLVER.LR, cfg.KD.TEMPERATURE, cfg.KD.LOSS.KD_WEIGHT) == (512, 0.2, 1.0, 0.5)
     cfg = setting("imagenet", "OFD,ResNet50_icc,MobileNetV1")
     assert (cfg.SOLVER.BATCH_SIZE, cfg.SOLVER.LR, cfg.OFD.LOSS.FEAT_WEIGHT) == (128, 0.05, 1e-4)
+    cfg = setting("cifar100_modern", "DKD+LS,resnet56_icc,resnet20")
+    assert (cfg.DISTILLER.TYPE, cfg.DISTILLER.LOGIT_STAND) == ("DKD", True)
+    assert (cfg.DKD.T, cfg.DKD.ALPHA, cfg.DKD.BETA) == (3.0, 18.0, 36.0)
+    cfg = setting("cifar100_modern", "MLKD+LS,resnet32x4_icc,ShuffleV2")
+    assert (cfg.SOLVER.EPOCHS, cfg.SOLVER.LR, cfg.MLKD.KD_WEIGHT, cfg.MLKD.TEMPERATURE) == (960, 0.01, 6.0, 2.0)
+    cfg = setting("cifar100_modern", "MLKD,resnet32x4_vanilla,resnet8x4")
+    assert (cfg.SOLVER.EPOCHS, cfg.SOLVER.LR, cfg.MLKD.KD_WEIGHT, cfg.MLKD.TEMPERATURE) == (480, 0.025, 0.9, 4.0)
+
+
+def pair_table(**changed):
+    """DKD of a pair that something is published for."""
+    content = {"dataset": "cifar100", "pairs": [Pair("resnet56", "resnet20", {}, {})], "methods": {"DKD": {}}}
+    return table(**content | {"teachers": {"vanilla": Kind({}, {})}, "seeds": [0]} | changed)
+
+
+def dkd(table, options=()):
+    (student,) = (run for run in plan(table, options=options) if run.role == "student")
+    return student.name, student.cfg.DKD.BETA
+
+
+def test_a_pairs_published_settings_lie_above_the_methods_and_below_the_pairs_and_the_command_lines():
+    told = "DKD,resnet56_vanilla,resnet20"
+    general = {"DKD": {"DKD": {"BETA": 5.0}}}
+    assert dkd(pair_table()) == (f"{told},seed:0", 8.0)
+    assert dkd(pair_table(pair_settings="published")) == (f"{told},seed:0", 2.0)
+    assert dkd(pair_table(pair_settings="published", methods=general))[1] == 2.0
+    own = [Pair("resnet56", "resnet20", {}, {"DKD": {"DKD": {"BETA": 3.0}}})]
+    assert dkd(pair_table(pair_settings="published", pairs=own))[1] == 3.0
+    assert dkd(pair_table(pair_settings="published"), ["DKD.BETA", "4"])[1] == 4.0
+    assert dkd(pair_table(pair_settings="published", pairs=[Pair("resnet20", "resnet8", {}, {})]))[1] == 8.0
+
+
+def test_the_command_lines_word_on_pair_settings_is_part_of_the_names():
+    told = "DKD,resnet56_vanilla,resnet20,PAIR_SETTINGS"
+    assert dkd(pair_table().asking("published")) == (f"{told}:published,seed:0", 2.0)
+    assert dkd(pair_table(pair_settings="published").asking("none")) == (f"{told}:none,seed:0", 8.0)
+    assert dkd(pair_table(pair_settings="published").asking("published")) == dkd(pair_table(pair_settings="published"))
+    assert dkd(pair_table().asking(None)) == dkd(pair_table())
+
+
+def test_a_plan_lists_published_settings_and_where_they_are_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs = [Pair("resnet56", "resnet20", {}, {"DKD": {"DKD": {"T": 3.0}}}), Pair("resnet20", "resnet8", {}, {})]
+    told = Study(pair_table(pair_settings="published", pairs=pairs), device="cpu", jobs=1).told().splitlines()
+    (line,) = (line for line in told if " DKD,resnet56" in line)
+    assert line.endswith("published [1]: DKD.ALPHA 1.0, DKD.WARMUP 20, DKD.BETA 2.0; own: DKD.T 3.0")
+    assert any(line.endswith("none published, defaults") for line in told if " DKD,resnet20" in line)
+    assert any(line.startswith("[1] mdistiller a08d46f, configs/cifar100/dkd; tier A: authors'") for line in told)
+    assert "ublished" not in Study(pair_table(), device="cpu", jobs=1).told()
 
 
 @pytest.mark.parametrize(
@@ -218,7 +267,7 @@ def test_icckd_has_kds_settings_in_every_table(name):
     settings = {"KD": set(), "ICCKD": set()}
     for run in plan(tables.load(name), seeds=[0]):
         cfg, method = run.cfg, run.cfg.DISTILLER.TYPE
-        if method in settings:
+        if method in settings and not cfg.DISTILLER.LOGIT_STAND:
             node = cfg[method]
             shares = (node.LOSS.CE_WEIGHT, node.LOSS.KD_WEIGHT) if method == "KD" else (node.ALPHA, 1 - node.ALPHA)
             networks = cfg.DISTILLER.TEACHER, cfg.DISTILLER.STUDENT

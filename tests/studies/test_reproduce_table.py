@@ -71,6 +71,7 @@ WRONG = {
         "analysis: geometry: unknown key 'share'",
     ),
     "share": (GOOD | {"analysis": {"pareto": {"share": 0}}}, "analysis: pareto: share is above 0 and at most 1, got 0"),
+    "pair settings": (GOOD | {"pair_settings": True}, "pair_settings is published or none, got True"),
     "like itself": (GOOD | {"like": "mine.yaml"}, "round in a circle"),
 }
 
@@ -165,7 +166,7 @@ def test_the_shipped_tables():
     wanted = {
         "cifar100_homogeneous", "cifar100_heterogeneous", "cifar100_compatible", "tiny_imagenet", "imagenet", "digits",
         "ablation_margin", "ablation_weight", "ablation_queue", "capacity_gap", "transfer", "quickstart", "sanity",
-        "pareto", "cross_architecture", "geometry",
+        "pareto", "cross_architecture", "geometry", "cifar100_modern",
     }  # fmt: skip
     assert wanted <= set(tables.shipped())
     for name in tables.shipped():

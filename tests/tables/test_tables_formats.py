@@ -48,7 +48,7 @@ TABLE = """\
 | Student alone | –       |        70.00 ± 1.00 |         69.06 [A1] |                      |         70.36 [A1] |
 | KD            | plain   |        70.10 ± 0.10 |         70.66 [A1] |         72.10 ± 0.10 |         72.98 [A1] |
 | KD            | ICC     |        70.51 ± 0.11 | not published here |         72.51 ± 0.11 | not published here |
-| DKD           | plain   |      *71.10 ± 0.10* |         71.97 [A2] |       *73.10 ± 0.10* |         74.68 [A2] |
+| DKD           | plain   |      *71.10 ± 0.10* | not published here |       *73.10 ± 0.10* | not published here |
 | DKD           | ICC     |    **71.51 ± 0.11** | not published here | **73.46 ± 0.08** (2) | not published here |
 """
 
@@ -60,7 +60,10 @@ def test_markdown_says_everything_a_reader_needs(study):
     assert "mean ± standard deviation over seeds (n = 3, elsewhere as in brackets)" in said
     assert "| KD     | ICC − plain | +0.41 [+0.39, +0.43] |" in said
     assert "[A1] RepDistiller README (CRD paper); last epoch; 240 epochs; tier A: authors' own code" in said
-    assert "[A2] mdistiller README; best test epoch; 240 epochs; tier A" in said
+    assert "Published values of DKD are of the best test epoch, as --select best shows them." in said
+    best = render([study.root], select="best")
+    assert "71.97 [A2]" in best and "70.66" not in best
+    assert "[A2] mdistiller README; best test epoch; 240 epochs; tier A" in best
     assert "SP+ICC 77.45 [B]" in said
     assert "## Teachers" in said and "| ICC − plain |" in said
     assert "## Left out (1)" in said and "later: failed at epoch 3 of 240" in said
