@@ -99,7 +99,7 @@ def _evaluate(
     batch = ["DATASET.TEST.BATCH_SIZE", given.batch_size] if given.batch_size else []
     cfg = configure(given.cfg, [*first, *batch, *options])
     device = resolve_device(given.device)
-    models = register().host.models(cfg.DATASET.TYPE)
+    models = register().host.models(cfg.DATASET.TYPE, cfg.DATASET.IMAGE_SIZE)
     loaded = data.load(cfg, 0, device)
     network, whose = load(models, cfg, file, given.model or said.architecture, loaded.classes)
     print(f"network: {whose} ({whose.path})")
