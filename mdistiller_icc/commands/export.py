@@ -75,7 +75,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     import_all(given.imports)
     said = about(checkpoint)
-    first = ["DATASET.TYPE", said.dataset] if said.dataset and given.cfg is None else []
+    first = said.options if given.cfg is None else []
     cfg = configure(given.cfg, [*first, *stray, *overrides])
     described = data.described(cfg)
     models = register().host.models(described.name, described.image_size)
