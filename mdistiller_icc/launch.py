@@ -20,7 +20,7 @@ from mdistiller_icc import plugin, settings
 from mdistiller_icc.calling import call
 from mdistiller_icc.config import ADDED, load_config
 from mdistiller_icc.data import data_sets
-from mdistiller_icc.distillers.base import check_standardised
+from mdistiller_icc.distillers.base import check_one_view, check_standardised
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.run_folder import flat
 from mdistiller_icc.errors import UserError, nearest
@@ -94,6 +94,7 @@ class LaunchedConfig(CfgNode):
             raise UserError(UNKNOWN.format(f"DATASET.TYPE {dataset}"))
         distiller = lookup(host.distiller_dict, node.TYPE, "DISTILLER.TYPE", "distiller")
         check_standardised(self, distiller, host.distiller_dict)
+        check_one_view(self, distiller, "mdistiller's own loaders have")
         lookup(host.trainer_dict, self.SOLVER.TRAINER, "SOLVER.TRAINER", "trainer")
         if self.LOG.WANDB and importlib.util.find_spec("wandb") is None:
             raise UserError("LOG.WANDB True: wandb is not installed (pip install wandb)")

@@ -156,6 +156,8 @@ def test_it_is_the_run_of_the_command_line(method):
     (lambda t, i: train_teacher(Net(4), (DataLoader(i[0], collate_fn=list), i[1])), "give its data set instead"),
     (lambda t, i: train_teacher(Net(4), (Subset(i[0], range(9)), i[1]), "ICCC"), "did you mean 'ICC'"),
     (lambda t, i: distill(t, Net(4), type("KD", (Mimic,), {})), "there is a distiller KD already"),
+    (lambda t, i: distill(t, Net(4), "CRLD"), "CRLD wants a weak and a strong view of each image; own_t.* has one$"),
+    (lambda t, i: distill(t, Net(4), "MLKD"), "given as torch objects, has one .MLKD.STRONG_VIEW False does without.$"),
     (lambda t, i: distill(t, "resnet9"), "no network 'resnet9'.*did you mean"),
 ])  # fmt: skip
 def test_mistakes(call, message, teacher, images):

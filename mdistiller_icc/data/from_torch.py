@@ -142,6 +142,7 @@ def add(data: TorchData) -> str:
             holdout=None,
             num_data=training.num_data,
             augmentation="its own",
+            strong=None,
             unlabelled=None,
             loader="torch",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,12 +15,15 @@ from mdistiller_icc import ranks
 from .contrast import ContrastiveSampler
 from .randomness import Stream, generator, mix
 
+Views = tuple[Tensor, ...]
+"""Of one image or of a batch: the weak view and, where there is one, the strong one."""
+
 
 class Pixels(Protocol):
     """Where the images of a loader come from, augmented if it is a training loader's."""
 
-    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
-        """The images of a pass, uint8 (B, 3, H, W) on the device, batch by batch.
+    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Views]:
+        """The images of a pass, uint8 (B, 3, H, W) on the device, batch by batch: the weak view, then any strong one.
 
         Args:
             order: (N,) images.
@@ -100,6 +103,9 @@ def batch_sizes(count: int, batch_size: int) -> list[int]:
 class TrainLoader(_Loader):
     """Augmented batches ``(image, target, index)`` in random order; the last one's size is as `batch_sizes` has it.
 
+    With ``contrast`` there is a ``contrastive_index`` (B, K + 1) after them; with strong views ``(image, target, index,
+    contrastive_index or None, strong)``.
+
     Of several processes each has its `ranks.share` of the very batches that one would have.
 
     All randomness comes from (seed, epoch): say `set_epoch` before each pass; without it a pass repeats the last.
@@ -109,7 +115,7 @@ class TrainLoader(_Loader):
         labels: int64 (N,).
         batch_size: images per batch, of all processes.
         seed: of the run.
-        contrast: adds CRD's ``contrastive_index`` (B, K + 1) to every batch.
+        contrast: makes CRD's ``contrastive_index``.
     """
 
     def __init__(
@@ -131,19 +137,23 @@ class TrainLoader(_Loader):
         self._epoch = epoch
         self._view_numbers = generator(self._seed, epoch, Stream.VIEWS)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         numbers = generator(self._seed, self._epoch, Stream.BATCHES)
         order = torch.randperm(self.num_data, generator=numbers)
         if self._contrast is not None:
             self._contrast.set_seed(mix(self._seed, self._epoch, Stream.NEGATIVES))
         batches = torch.arange(self.num_data).split(self.sizes)
         own = [ranks.share(len(batch)) for batch in batches]
-        images = self._pixels.stream(order, [batch[rows] for batch, rows in zip(batches, own, strict=True)], numbers)
+        passed = self._pixels.stream(order, [batch[rows] for batch, rows in zip(batches, own, strict=True)], numbers)
         indices = order.to(self._device).split([len(batch) for batch in batches])
-        for image, whole, rows in zip(images, indices, own, strict=True):
+        for (image, *strong), whole, rows in zip(passed, indices, own, strict=True):
             index = whole[rows]
             batch = self._normalize(image), self._labels[index], index
-            yield batch if self._contrast is None else (*batch, self._contrast(whole)[rows])
+            contrast = None if self._contrast is None else self._contrast(whole)[rows]
+            if strong:
+                yield *batch, contrast, *map(self._normalize, strong)
+            else:
+                yield batch if contrast is None else (*batch, contrast)
 
     def relabel(self, labels: Tensor) -> None:
         """Replace the labels (N,)."""
@@ -177,7 +187,7 @@ class TestLoader(_Loader):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, batches = torch.arange(self.num_data), self._batches()
-        for image, rows in zip(self._pixels.stream(order, batches, torch.Generator()), batches, strict=True):
+        for (image,), rows in zip(self._pixels.stream(order, batches, torch.Generator()), batches, strict=True):
             yield self._normalize(image), self._labels[rows[0] : rows[-1] + 1]
 
 
@@ -189,11 +199,12 @@ class Loaded:
         name: as ``DATASET.TYPE`` has it.
         classes: names in label order.
         image_size: height and width of a batch's images.
-        train: loader of ``(image, target, index)``, for CRD's trainers ``(image, target, index, contrastive_index)``.
+        train: loader of ``(image, target, index)`` and of what else the run wants; see `TrainLoader`.
         test: loader of ``(image, target)``.
         holdout: like ``test``, of the training images set aside for selection; None without.
         num_data: number of training images, which ``index`` counts.
         augmentation: in words, ``crop+flip``.
+        strong: the strong view that training batches have beside the weak one; None for one view.
         unlabelled: the training images in the order of their index, not augmented, where they are another data set's
             and `transfer.label` has to give them labels before they are trained on; else None.
         loader: which kind is in use, ``resident`` or ``workers``.
@@ -209,6 +220,7 @@ class Loaded:
     holdout: TestLoader | None
     num_data: int
     augmentation: str
+    strong: str | None
     unlabelled: TestLoader | None
     loader: str
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)

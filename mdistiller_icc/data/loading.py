@@ -20,10 +20,11 @@ from .dataset import DataSet
 from .loaders import Loaded, Normalize, Pixels, TestLoader, TrainLoader
 from .moments import Moments, measured
 from .resident import ResidentPixels, fits
-from .sizes import of_size, small, transform
+from .sizes import evaluation, fitting, of_size, small
 from .source import Files, Source, Split
+from .strong import strong_transform
 from .subset import take_fraction, take_share
-from .workers import WorkerPixels
+from .workers import WorkerPixels, training_transform
 
 CONTRASTIVE_TRAINERS = ("crd", "crd_dot")
 TEST_PIXELS = 2**20
@@ -35,6 +36,7 @@ def load(
     seed: int,
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
+    strong: str | None = None,
 ) -> Loaded:
     """Build the loaders that ``cfg.DATASET`` describes.
 
@@ -42,13 +44,15 @@ def load(
         cfg: reads ``DATASET``, ``SOLVER.BATCH_SIZE``, ``SOLVER.TRAINER`` and, for CRD's trainers, ``CRD``.
         seed: of the run; it chooses order and augmentation, never which images are trained on.
         memory_format: of the batches' images.
+        strong: the strong view that training batches have as well, a key of `STRONG`; None for one view.
 
     Raises:
-        UserError: an unknown data set, or a missing or damaged one.
+        UserError: an unknown data set, or strong view, or a missing or damaged one.
     """
     node = cfg.DATASET
     wanted = described(cfg)
     if wanted.loaded is not None:
+        assert strong is None, "images that are given as torch objects have one view; the run's check refuses it"
         made: Loaded = wanted.loaded(cfg, seed, device, memory_format)
         return made
     size = wanted.image_size
@@ -66,11 +70,15 @@ def load(
         contrast = ContrastiveSampler(torch.from_numpy(labels).to(device), cfg.CRD.NCE.K, cfg.CRD.MODE)
 
     def pixels(split: Split, rows: np.ndarray, training: bool) -> Pixels:
+        more = [strong_transform(strong, wanted.augmentation, size)] if training and strong is not None else []
         if kind == "resident":
             assert not isinstance(split.images, Files)  # `_kind` has seen to it
             augmentation = wanted.augmentation if training else Augmentation()
-            return ResidentPixels(split.images, rows, augmentation, device)
-        return WorkerPixels(split.images, rows, transform(wanted, split, training), node.NUM_WORKERS, device)
+            host = WorkerPixels(split.images, rows, more, node.NUM_WORKERS, device) if more else None
+            return ResidentPixels(split.images, rows, augmentation, device, host)
+        first = training_transform(wanted.augmentation, size) if training else evaluation(wanted, split)
+        views = [fitting(wanted, split, view) for view in (first, *more)] if training else [first]
+        return WorkerPixels(split.images, rows, views, node.NUM_WORKERS, device)
 
     def testing(split: Split, rows: np.ndarray) -> TestLoader:
         batch = test_batch(node.TEST.BATCH_SIZE, size, kind, device)
@@ -87,6 +95,7 @@ def load(
         holdout=testing(source.train, aside) if len(aside) else None,
         num_data=len(kept),
         augmentation=str(wanted.augmentation) + (f" of images of {node.IMAGES}" if node.IMAGES else ""),
+        strong=strong,
         unlabelled=testing(source.train, kept) if node.IMAGES else None,
         loader=kind,
         mean=mean,
@@ -104,12 +113,17 @@ def _moments(wanted: DataSet, files: Split, train: Split) -> Moments:
     Args:
         files: the training images as they were found.
         train: the same, brought to their size if they are small.
+
+    Raises:
+        UserError: an image cannot be read, or a channel is the same everywhere.
     """
     mean, std = wanted.mean, wanted.std
     if mean is None or std is None:
         assert isinstance(files.images, Files), f"{wanted.name} says no mean"
         own = measured(files.images, train.images, wanted.image_size, wanted.test_resize or wanted.image_size)
         mean, std = mean or own[0], std or own[1]
+        if min(std) == 0.0:
+            raise UserError(f"{files.images.folder}: a colour channel has one value everywhere; set DATASET.STD")
     return mean, std
 
 

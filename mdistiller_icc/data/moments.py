@@ -10,7 +10,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from mdistiller_icc import whole_file
-from mdistiller_icc.errors import UserError
 
 from .cache import decoded_chunks, digest, places
 from .source import Files
@@ -30,7 +29,7 @@ def measured(files: Files, decoded: np.ndarray | Files, size: int, resize: int) 
         resize: what their shorter sides are brought to before.
 
     Raises:
-        UserError: an image cannot be read, or a channel is the same everywhere.
+        UserError: an image cannot be read.
     """
     name = f"{files.folder.name}-{digest(files, size, resize)}.json"
     folders = places(files.folder.parent)
@@ -43,8 +42,6 @@ def measured(files: Files, decoded: np.ndarray | Files, size: int, resize: int) 
         mean, std = moments(decoded_chunks(files, size, resize))
     else:
         mean, std = moments(decoded[row : row + 4096] for row in range(0, len(decoded), 4096))
-    if min(std) == 0.0:
-        raise UserError(f"{files.folder}: a colour channel has one value everywhere; set DATASET.STD")
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)

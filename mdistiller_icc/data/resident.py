@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from .augment import Augmentation, Draws, apply, draw
+from .loaders import Views
+from .workers import WorkerPixels
 
 GROUP = 4096
 SHARE_OF_FREE_MEMORY = 0.5
@@ -22,16 +24,33 @@ class ResidentPixels:
         images: uint8 (N, 3, H, W); on a CPU they are used where they lie, memory-mapped or not.
         rows: which of them belong, in the order of their index.
         augmentation: what happens to them at random; ``Augmentation()`` for nothing.
+        strong: makes the same images' strong views, on the host; None for one view.
     """
 
-    def __init__(self, images: np.ndarray, rows: np.ndarray, augmentation: Augmentation, device: torch.device) -> None:
-        self._augmentation, self._device = augmentation, device
+    def __init__(
+        self,
+        images: np.ndarray,
+        rows: np.ndarray,
+        augmentation: Augmentation,
+        device: torch.device,
+        strong: WorkerPixels | None = None,
+    ) -> None:
+        self._augmentation, self._device, self._strong = augmentation, device, strong
         self._on_cpu = device.type == "cpu"
         self._rows = rows
         self._images = np.asarray(images) if self._on_cpu else torch.from_numpy(images[rows]).to(device)
         self._ahead: tuple[torch.Generator, Draws, int] | None = None
 
-    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
+    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Views]:
+        weak = self._weak(order, batches, numbers)
+        if self._strong is None:
+            yield from zip(weak)
+            return
+        # The weak views' numbers are drawn first, so that they are those of a pass without strong ones.
+        for image, (strong,) in zip(weak, self._strong.stream(order, batches, numbers), strict=True):
+            yield image, strong
+
+    def _weak(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
         if not batches:
             return
         own = torch.cat([*batches])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .cache import decode
 from .dataset import SMALL, DataSet
 from .source import Files, Split
-from .workers import evaluation_transform, training_transform
+from .workers import evaluation_transform
 
 if TYPE_CHECKING:
     from torchvision.transforms import v2
@@ -48,14 +48,16 @@ def of_size(split: Split, size: int) -> bool:
     return not isinstance(split.images, Files) and split.images.shape[-1] == size
 
 
-def transform(described: DataSet, split: Split, training: bool) -> v2.Transform:
-    """What a worker does with an image of ``split``, to uint8 (3, size, size)."""
+def evaluation(described: DataSet, split: Split) -> v2.Transform:
+    """What a worker does with a test image of ``split``, to uint8 (3, size, size)."""
     size = described.image_size
-    there = of_size(split, size)
-    if not training:
-        return evaluation_transform(described.test_resize or (None if there else size), size)
-    augment = training_transform(described.augmentation, size)
-    if there or described.augmentation.resized_crop:
+    return evaluation_transform(described.test_resize or (None if of_size(split, size) else size), size)
+
+
+def fitting(described: DataSet, split: Split, augment: v2.Transform) -> v2.Transform:
+    """An augmentation, after its images of ``split`` are brought to its size unless it cuts parts out of any."""
+    size = described.image_size
+    if described.augmentation.resized_crop or of_size(split, size):
         return augment
     from torchvision.transforms import v2
 

@@ -17,6 +17,7 @@ from mdistiller_icc.errors import UserError
 
 from .augment import Augmentation
 from .images import open_rgb
+from .loaders import Views
 from .source import Files
 
 # torchvision's transforms take a second to import, which resident images need not spend.
@@ -63,7 +64,7 @@ class WorkerPixels:
     Args:
         images: uint8 (N, 3, H, W), or files.
         rows: which of them belong, in the order of their index.
-        transform: makes a uint8 (3, H, W) of each.
+        transforms: each makes a view of an image, uint8 (3, H, W); the later ones go on with the earlier ones' numbers.
         num_workers: processes; 0 decodes in this one.
     """
 
@@ -71,26 +72,26 @@ class WorkerPixels:
         self,
         images: np.ndarray | Files,
         rows: np.ndarray,
-        transform: v2.Transform,
+        transforms: Sequence[v2.Transform],
         num_workers: int,
         device: torch.device,
     ) -> None:
         self._rows, self._device, self._num_workers = rows, device, num_workers
-        self._samples = _Samples(images, transform)
+        self._samples = _Samples(images, transforms)
         self._batches = _Batches()
-        self._loader: DataLoader[Tensor | UserError] | None = None
+        self._loader: DataLoader[Views | UserError] | None = None
 
-    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Tensor]:
+    def stream(self, order: Tensor, batches: Sequence[Tensor], numbers: torch.Generator) -> Iterator[Views]:
         if not batches:
             return
         keys = iter(self._keys(order, numbers, torch.cat([*batches])))
         self._batches.keys = [list(itertools.islice(keys, len(batch))) for batch in batches]
-        for image in self._processes():
-            if isinstance(image, UserError):
-                raise image
-            yield image.to(self._device, non_blocking=True)
+        for views in self._processes():
+            if isinstance(views, UserError):
+                raise views
+            yield tuple(image.to(self._device, non_blocking=True) for image in views)
 
-    def _processes(self) -> DataLoader[Tensor | UserError]:
+    def _processes(self) -> DataLoader[Views | UserError]:
         """The processes that decode, kept from pass to pass; those of whoever was not asked lately end."""
         if self._loader is None:
             self._loader = DataLoader(
@@ -113,44 +114,43 @@ class WorkerPixels:
     def take(self, index: Tensor, numbers: torch.Generator, rows: slice) -> Tensor:
         keys = self._keys(index.cpu(), numbers, slice(None))
         own = keys[rows]  # where there are none, an image tells their shape
-        return torch.stack([self._samples.make(key) for key in own or keys[:1]])[: len(own)].to(self._device)
+        return torch.stack([self._samples.make(key)[0] for key in own or keys[:1]])[: len(own)].to(self._device)
 
     def _keys(self, index: Tensor, numbers: torch.Generator, rows: slice | Tensor) -> list[Key]:
         seeds = torch.randint(2**62, (len(index),), generator=numbers)[rows]
         return list(zip(self._rows[index[rows].numpy()].tolist(), seeds.tolist(), strict=True))
 
 
-class _Samples(IndexedDataset[Tensor | UserError]):
+class _Samples(IndexedDataset[Views | UserError]):
     """A sample depends on its key alone, not on the process that makes it.
 
     An image that cannot be read is handed on as its error: one that is raised in a worker arrives with a traceback.
     """
 
-    def __init__(self, images: np.ndarray | Files, transform: v2.Transform) -> None:
-        self.images, self.transform = images, transform
+    def __init__(self, images: np.ndarray | Files, transforms: Sequence[v2.Transform]) -> None:
+        self.images, self.transforms = images, transforms
 
-    def __getitem__(self, key: Key) -> Tensor | UserError:
+    def __getitem__(self, key: Key) -> Views | UserError:
         try:
             return self.make(key)
         except UserError as error:
             return error
 
-    def make(self, key: Key) -> Tensor:
+    def make(self, key: Key) -> Views:
         row, seed = key
         found = self.images[row]
         image = open_rgb(found) if isinstance(self.images, Files) else torch.from_numpy(np.array(found))
         # torchvision draws from torch's global generator, which without workers is the run's own.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return self.transform(image).as_subclass(Tensor)
+            return tuple(transform(image).as_subclass(Tensor) for transform in self.transforms)
 
 
-def _collate(samples: list[Tensor | UserError]) -> Tensor | UserError:
+def _collate(samples: list[Views | UserError]) -> Views | UserError:
     for sample in samples:
         if isinstance(sample, UserError):
             return sample
-    batch: Tensor = default_collate(samples)
-    return batch
+    return tuple(default_collate(samples))
 
 
 class _Batches:

@@ -16,6 +16,8 @@ from mdistiller_icc.settings import Settings, node
 
 Features = dict[str, Any]
 """What a model returns beside its logits: ``feats``, ``preact_feats`` (lists), ``pooled_feat`` (B, D)."""
+TWO_VIEWS = "learns from two views of each image, a weak and a strong one; the loader gives one"
+"""What a method that was handed no ``strong`` has to say."""
 
 
 class Hooks:
@@ -41,6 +43,11 @@ class Hooks:
         Raises:
             UserError: two of them do not.
         """
+
+    @classmethod
+    def strong_view(cls, cfg: CfgNode) -> str | None:
+        """The strong view of each image that ``forward_train`` wants as ``strong``, a key of `data.strong.STRONG`."""
+        return None
 
     def attach(self, train_loader: Any) -> None:
         """Called once, before training, with the loader of the training images."""
@@ -128,7 +135,8 @@ class Distiller(WholeBatch, Hooks, nn.Module):
             image: (B, 3, H, W), augmented and normalised.
             target: (B,) class numbers.
             epoch: counted from 1.
-            kwargs: what else the loader yields: ``index`` (B,), the images' numbers, and CRD's ``contrastive_index``.
+            kwargs: what else the loader yields: ``index`` (B,), the images' numbers, CRD's ``contrastive_index``, and
+                ``strong``, a second view of the images, where `strong_view` asks for one.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no forward_train")
 
@@ -172,6 +180,24 @@ def check_standardised(cfg: CfgNode, distiller: type[Any], registry: dict[str, A
     if cfg.DISTILLER.LOGIT_STAND and not able(distiller):
         what = f"{cfg.DISTILLER.TYPE} of this host takes no standardised logits"
         raise UserError(f"DISTILLER.LOGIT_STAND: {what}; {', '.join(filter(lambda n: able(registry[n]), registry))} do")
+
+
+def check_one_view(cfg: CfgNode, distiller: type[Any], whose: str) -> None:
+    """Look at whether a method can do with one view of each image.
+
+    Args:
+        cfg: the whole configuration.
+        distiller: the method in ``DISTILLER.TYPE``.
+        whose: images, or loaders, that have no strong view: the subject of the message.
+
+    Raises:
+        UserError: it wants a strong view.
+    """
+    name = cfg.DISTILLER.TYPE
+    if isinstance(distiller, type) and issubclass(distiller, Hooks) and distiller.strong_view(cfg) is not None:
+        ways = [f"{part}.STRONG_VIEW False" for part in name.split("+") if "STRONG_VIEW" in cfg.get(part, {})]
+        otherwise = f" ({', '.join(ways)} does without)" if ways else ""
+        raise UserError(f"DISTILLER.TYPE {name} wants a weak and a strong view of each image; {whose} one{otherwise}")
 
 
 def build(distiller: type[Any], student: nn.Module, teacher: nn.Module | None, cfg: CfgNode, num_data: int) -> Any:

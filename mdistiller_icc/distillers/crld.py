@@ -6,7 +6,9 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
+from yacs.config import CfgNode
 
+from mdistiller_icc.distillers.base import TWO_VIEWS
 from mdistiller_icc.distillers.logits import LogitDistiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.crld import crld_loss
@@ -33,11 +35,16 @@ class CRLD(LogitDistiller):
         "TEMPERATURE": temperature(4.0),
     }
 
+    @classmethod
+    def strong_view(cls, cfg: CfgNode) -> str | None:
+        """Two operations of magnitude 10."""
+        return "randaugment-10"
+
     def forward_train(
         self, image: Tensor, target: Tensor, *, strong: Tensor | None = None, epoch: int = 1, **_: Any
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if strong is None:
-            raise UserError("CRLD learns from two views of each image, a weak and a strong one; the loader gives one")
+            raise UserError(f"CRLD {TWO_VIEWS}")
         logits_teacher, strong_teacher = self.teach(image)[0], self.teach(strong)[0]
         logits_student, strong_student = self.student(image)[0], self.student(strong)[0]
         own = self.own

@@ -46,6 +46,19 @@ class SumOfMethods(Distiller):
         for method in cls.methods.values():
             method.check(cfg)
 
+    @classmethod
+    def strong_view(cls, cfg: CfgNode) -> str | None:
+        """What those of the methods want that want one, which must be the same.
+
+        Raises:
+            UserError: it is not.
+        """
+        wanted = {name: view for name, method in cls.methods.items() if (view := method.strong_view(cfg)) is not None}
+        if len(set(wanted.values())) > 1:
+            told = ", ".join(f"{name} wants {view}" for name, view in wanted.items())
+            raise UserError(f"DISTILLER.TYPE {cls.__name__}: there is one strong view of an image, and {told}")
+        return next(iter(wanted.values()), None)
+
     def _parts(self) -> list[Any]:
         return list(self.parts.values())
 

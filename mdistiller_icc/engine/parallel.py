@@ -66,9 +66,9 @@ def settle(distiller: Distiller, device: torch.device) -> None:
     """At the end of an epoch all processes go on from the first one's batch-norm statistics and random numbers."""
     if ranks.world() == 1:
         return
-    own = own_state(distiller)
+    common = ("",) if distiller.gather else _common(distiller)
     for name, buffer in distiller.named_buffers():
-        if not name.startswith("teacher.") and name not in own and buffer.numel():
+        if name.startswith(common) and not name.startswith("teacher.") and buffer.numel():
             dist.broadcast(buffer, 0)
     restore_random_state(ranks.of_first(random_state(device)), device)
 
@@ -77,10 +77,15 @@ def own_state(distiller: Distiller) -> dict[str, Any]:
     """What each process keeps for itself, of its state: the method's queues and memories, where they are not of all."""
     if ranks.world() == 1 or distiller.gather:
         return {}
-    norms = tuple(f"{name}." for name, module in distiller.named_modules() if isinstance(module, _BatchNorm))
     parameters = {name for name, _ in distiller.named_parameters()}
-    others = ("student.", "teacher.", *norms)
+    others = ("teacher.", *_common(distiller))
     return {k: v for k, v in distiller.state_dict().items() if not k.startswith(others) and k not in parameters}
+
+
+def _common(distiller: Distiller) -> tuple[str, ...]:
+    """Beginnings of the names of what all processes have alike, whatever they relate: the student and batch norms."""
+    norms = (f"{name}." for name, module in distiller.named_modules() if isinstance(module, _BatchNorm))
+    return "student.", *norms
 
 
 def has_batch_norms(distiller: Distiller) -> bool:

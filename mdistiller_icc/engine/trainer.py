@@ -29,7 +29,7 @@ from mdistiller_icc.epoch_means import EpochMeans
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.teachers import checkpoint
 
-BATCH = ("image", "target", "index", "contrastive_index")
+BATCH = ("image", "target", "index", "contrastive_index", "strong")
 WRAPPERS = (nn.DataParallel, DistributedDataParallel)
 
 
@@ -44,7 +44,7 @@ class Trainer:
         distiller: the method around its student, of a class with `Hooks` (`adopt` gives them to any other); may be
             wrapped in DataParallel or DistributedDataParallel, through which training then goes. Of several processes
             all make a trainer alike; the first alone writes.
-        train_loader: yields ``(image, target, index[, contrastive_index])``.
+        train_loader: yields ``(image, target, index[, contrastive_index[, strong]])``; the fourth may be None.
         val_loader: the test images, yields ``(image, target)``.
         cfg: reads ``SOLVER``, ``LOG`` and ``EXPERIMENT``.
         holdout_loader: images kept apart from training, like ``val_loader``.
@@ -173,7 +173,9 @@ class Trainer:
         hits, count = torch.zeros(2, device=self.device), 0
         for batch in self.train_loader:
             inputs = {
-                name: tensor.to(self.device, non_blocking=True) for name, tensor in zip(BATCH, batch, strict=False)
+                name: tensor.to(self.device, non_blocking=True)
+                for name, tensor in zip(BATCH, batch, strict=False)
+                if tensor is not None
             }
             self.watch.begin()
             size = len(inputs["target"])

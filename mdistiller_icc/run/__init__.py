@@ -68,7 +68,7 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     seed_everything(found.seed)
     choose_kernels(found.precision, found.device)
     with first_here():
-        dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout)
+        dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout, strong=found.strong)
     if role == "teacher":
         ranks.from_first(lambda: _check_place(found, overwrite))
 

@@ -135,10 +135,13 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "lr_decay_stages": list(solver.LR_DECAY_STAGES) if solver.SCHEDULE == "step" else None,
         "lr_decay_rate": solver.LR_DECAY_RATE if solver.SCHEDULE == "step" else None,
         "augmentation": dataset.augmentation,
+        "views": 1 if dataset.strong is None else 2,
         "precision": run.precision,
         "fraction": cfg.DATASET.FRACTION,
         "holdout": cfg.DATASET.HOLDOUT,
     }
+    if dataset.strong is not None:
+        protocol["strong_view"] = dataset.strong
     switches = {"compile": solver.COMPILE, "sync_bn": solver.SYNC_BN, "upstream": cfg.COMPAT.UPSTREAM}
     protocol |= {name: True for name, on in switches.items() if on}
     if cfg.DATASET.IMAGE_SIZE is not None:

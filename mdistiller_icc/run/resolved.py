@@ -12,7 +12,8 @@ from yacs.config import CfgNode
 
 from mdistiller_icc import config, plugin, settings
 from mdistiller_icc.calling import call
-from mdistiller_icc.distillers.base import Distiller, adopt, check_standardised
+from mdistiller_icc.data import data_set
+from mdistiller_icc.distillers.base import Distiller, adopt, check_one_view, check_standardised
 from mdistiller_icc.distillers.sum import sum_of
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.run_folder import run_name
@@ -36,6 +37,7 @@ class Resolved:
         teacher_kind: the kind of teacher that it becomes; None if it learns from one.
         place: where it is published in the teacher store if it becomes one and its run is of role ``teacher``.
         precision: ``fp32`` or ``bf16``.
+        strong: the strong view that the method wants of each image; None if it learns from one.
     """
 
     cfg: CfgNode
@@ -52,6 +54,7 @@ class Resolved:
     device: torch.device
     precision: str
     layout: torch.memory_format
+    strong: str | None
 
 
 def configure(path: str | None, options: Sequence[str] = (), seed: int | None = None) -> CfgNode:
@@ -120,6 +123,8 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         networks.add(resolve.architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset))
     trainer.check(cfg)
     distiller.check(cfg)
+    if data_set(dataset).loaded is not None:
+        check_one_view(cfg, distiller, f"{dataset}, given as torch objects, has")
     if kind is None and role == "teacher":
         raise UserError(
             f"DISTILLER.TYPE {node.TYPE} trains students ({call('train')}); "
@@ -146,6 +151,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         layout=precision.memory_format(
             cfg.SOLVER.CHANNELS_LAST, distiller.channels_last and networks <= host.channels_last
         ),
+        strong=distiller.strong_view(cfg),
     )
 
 

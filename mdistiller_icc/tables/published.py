@@ -108,6 +108,7 @@ def benchmarks() -> dict[str, Benchmark]:
                 "lr_decay_stages": tuple(map(int, row["lr_decay_stages"].split())),
                 "lr_decay_rate": 0.1,
                 "augmentation": row["augmentation"],
+                "views": 1,
                 "fraction": 1,
                 "holdout": 0,
             },

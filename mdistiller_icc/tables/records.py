@@ -126,6 +126,7 @@ def _whole(digits: str) -> int:
 
 def _record(folder: str, held: dict[str, Any]) -> Record:
     protocol = dict(_get(held, "protocol", dict))
+    protocol.setdefault("views", 1)  # as all had before records said so
     if protocol.get("schedule", "step") != "step":
         protocol = {key: value for key, value in protocol.items() if not key.startswith("lr_decay_")}
     settings = dict(_get(held, "method_config", dict)) if held.get("method_config") is not None else {}

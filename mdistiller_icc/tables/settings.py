@@ -60,19 +60,21 @@ def describe(protocol: Settings, keys: Iterable[str] | None = None) -> str:
     '240 epochs, lr 0.05, fp32'
     """
     table = dict(protocol)
-    usual = {("fraction", 1), ("holdout", 0), ("schedule", "step")}
+    usual = {("fraction", 1), ("holdout", 0), ("schedule", "step"), ("views", 1)}
     wanted = {key for key, value in protocol if (key, value) not in usual} if keys is None else set(keys)
     if table.get("schedule", "step") != "step":
         wanted -= {"lr_decay_stages", "lr_decay_rate"}  # another schedule has none
     elif "lr_decay_stages" in wanted:
         wanted -= {"schedule", "lr_decay_rate"}  # said with the stages
+    if "views" in wanted:
+        wanted -= {"strong_view"}  # said with the views
     ordered = [key for key in _ORDER if key in wanted] + sorted(wanted.difference(_ORDER))
     return ", ".join(_phrase(key, table) for key in ordered)
 
 
 _ORDER = (
     *("epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule", "lr_decay_stages"),
-    *("lr_decay_rate", "augmentation", "precision", "fraction", "holdout"),
+    *("lr_decay_rate", "augmentation", "views", "precision", "fraction", "holdout"),
 )
 
 _SWITCHES = {"compile": "compiled", "upstream": "with mdistiller's own behaviour (COMPAT.UPSTREAM)"}
@@ -98,6 +100,8 @@ def _phrase(key: str, table: dict[str, Any]) -> str:
         return _SWITCHES[key]
     if key == "lr_decay_stages":
         return f"×{table.get('lr_decay_rate', '?')} after {number(value)}"
+    if key == "views":
+        return "one view" if value == 1 else f"weak and strong view ({table.get('strong_view', '?')})"
     if key in ("fraction", "holdout") and isinstance(value, (int, float)):
         return f"{100 * value:g} % of the training images{' held out' * (key == 'holdout')}"
     before, after = _AROUND.get(key, (f"{words} ", ""))

@@ -16,6 +16,7 @@ from mdistiller_icc.builtin.distillers import distiller_dict as builtin
 from mdistiller_icc.distillers.base import Distiller, Hooks
 from mdistiller_icc.distillers.last_map import LastMap
 from mdistiller_icc.distillers.methods import distiller_dict
+from mdistiller_icc.distillers.sum import sum_of
 from mdistiller_icc.distillers.wkd import fall
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.catkd import catkd_loss
@@ -203,8 +204,8 @@ def test_ctkds_temperature_is_trained_against_the_student_and_kept() -> None:
 
 def test_mlkd_without_a_strong_view_is_its_first_line() -> None:
     student, teacher = network("resnet8").eval(), network("resnet14", 1).eval()
-    model = build("MLKD", student, teacher, "PER_SAMPLE", True).eval()
-    losses = model.forward_train(image=image(), target=TARGET)[1]
+    model = build("MLKD", student, teacher, "PER_SAMPLE", True, "STRONG_VIEW", False).eval()
+    losses = model.forward_train(image=image(), strong=image(1), target=TARGET)[1]
     s, t = student(image())[0], teacher(image())[0]
     images, classes = selection(t, per_sample=True)
     expected = instance_alignment_loss(s, t, STEPS, images) + class_alignment_loss(s, t, STEPS, classes)
@@ -213,9 +214,20 @@ def test_mlkd_without_a_strong_view_is_its_first_line() -> None:
     torch.testing.assert_close(losses["loss_ce"], 0.1 * F.cross_entropy(s, TARGET))
 
 
-def test_crld_wants_two_views() -> None:
-    with pytest.raises(UserError, match="CRLD learns from two views of each image, a weak and a strong one"):
-        build("CRLD", network("resnet8"), network("resnet14")).forward_train(image=image(), target=TARGET)
+@pytest.mark.parametrize("method", ["CRLD", "MLKD"])
+def test_two_views_are_wanted_where_they_are_learnt_from(method: str) -> None:
+    with pytest.raises(UserError, match=f"{method} learns from two views of each image, a weak and a strong one"):
+        build(method, network("resnet8"), network("resnet14")).forward_train(image=image(), target=TARGET)
+
+
+def test_a_sum_wants_the_strong_view_of_its_methods() -> None:
+    cfg = configure(None)
+    for methods, view in (("DKD CRD", None), ("CRLD CRD", "randaugment-10"), ("DKD MLKD", "randaugment+cutout")):
+        assert sum_of({name: METHODS[name] for name in methods.split()}).strong_view(cfg) == view
+    with pytest.raises(UserError, match=r"DISTILLER.TYPE CRLD\+MLKD: .* CRLD wants randaugment-10, MLKD wants randau"):
+        check(configure(None, ["DISTILLER.TYPE", "CRLD+MLKD", "DISTILLER.TEACHER", "resnet56"]))
+    both = ["DISTILLER.TYPE", "CRLD+MLKD", "DISTILLER.TEACHER", "resnet56", "MLKD.STRONG_VIEW", "False"]
+    assert check(configure(None, both)).strong == "randaugment-10"
 
 
 def test_simkd_predicts_with_the_teachers_classifier_in_training_and_after() -> None:

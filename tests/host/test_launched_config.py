@@ -89,6 +89,19 @@ def test_a_hosts_own_method_takes_no_standardised_logits(cfg, tmp_path):
     cfg.freeze()
 
 
+@pytest.mark.parametrize("method, hint", [("CRLD", ""), ("MLKD", " (MLKD.STRONG_VIEW False does without)")])
+def test_mdistillers_loaders_have_no_strong_view(cfg, tmp_path, method, hint):
+    teach(tmp_path / "teachers/cifar100/resnet8_icc.pth")
+    cfg.merge_from_list([*PAIR, "DISTILLER.TYPE", method])
+    with pytest.raises(UserError) as error:
+        cfg.freeze()
+    told = f"DISTILLER.TYPE {method} wants a weak and a strong view of each image; mdistiller's own loaders have one"
+    assert str(error.value) == told + hint
+    if hint:
+        cfg.merge_from_list(["MLKD.STRONG_VIEW", "False"])
+        cfg.freeze()
+
+
 def test_teacher_seed_chooses_its_file(cfg, tmp_path):
     teach(tmp_path / "teachers/cifar100/resnet8_icc.pth")
     state = teach(tmp_path / "teachers/cifar100/resnet8_icc_seed3.pth", seed=3)

@@ -18,7 +18,7 @@ from mdistiller_icc.run import configure, run  # noqa: E402
 from mdistiller_icc.run.processes import group, one_voice  # noqa: E402
 
 ICC = ["ICC.MARGIN", "-1", "ICC.WEIGHT", "0.5", "ICC.QUEUE.SIZE", "2", "ICC.TEMPERATURE", "10"]
-WEIGHTS = {"OFD": ["OFD.LOSS.FEAT_WEIGHT", "0.0001"], "CRD": ["CRD.NCE.K", "64"]}
+WEIGHTS = {"OFD": ["OFD.LOSS.FEAT_WEIGHT", "0.0001"], "CRD": ["CRD.NCE.K", "64"], "TTM": ["TTM.BETA", "1"]}
 COMMON = [
     "DATASET.TYPE", "digits", "DATASET.FRACTION", "0.075", "SOLVER.BATCH_SIZE", "24", "SOLVER.EPOCHS", "2",
     "SOLVER.EVAL_EVERY", "2", "SOLVER.LR", "0.01", "SOLVER.SYNC_BN", "True",

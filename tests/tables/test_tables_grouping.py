@@ -47,6 +47,7 @@ def test_a_cell_has_the_mean_over_its_seeds(output):
         {"protocol": {"epochs": 30}},
         {"protocol": {"precision": "bf16"}},
         {"protocol": {"holdout": 0.1}},
+        {"protocol": {"views": 2, "strong_view": "randaugment-10"}},
         {"dataset": "digits"},
         {"num_train": 25000},
     ],
@@ -58,6 +59,13 @@ def test_protocols_and_data_sets_never_share_a_group(output, change):
     assert sorted(cell.values for cell in of(cells)) == [(70.0,), (80.0,)]
     one, other = sections(cells)
     assert one.heading != other.heading
+
+
+def test_runs_of_one_view_and_those_of_before_it_was_recorded_share_a_cell(output):
+    output.run(seed=0, top1=70.0)
+    output.run(seed=1, top1=80.0, protocol={"views": 1})
+    (cell,) = of(only(output))
+    assert cell.values == (70.0, 80.0)
 
 
 def test_other_settings_in_one_column_make_rows_of_their_own(output):

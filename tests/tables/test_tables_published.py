@@ -87,6 +87,7 @@ def test_published_values_stand_beside_runs_on_the_same_data_and_protocol(output
         {"protocol": {"lr_decay_stages": [100, 200]}},
         {"protocol": {"weight_decay": 0.0001}},
         {"protocol": {"augmentation": "crop+flip of images of tiny_imagenet"}},
+        {"protocol": {"views": 2, "strong_view": "randaugment-10"}},
         {"protocol": {"fraction": 0.5}},
         {"protocol": {"holdout": 0.1}},
     ],

@@ -47,6 +47,19 @@ def test_a_switch_is_named_where_it_is_on_and_where_another_has_it():
     assert [describe(one, varied([off, on])) for one in (off, on)] == ["not compiled", "compiled"]
 
 
+def test_views_in_words():
+    one, weaker, stronger = (
+        freeze(STEP | {"views": 1 if name is None else 2} | ({} if name is None else {"strong_view": name}))
+        for name in (None, "randaugment-10", "randaugment+cutout")
+    )
+    assert describe(one) == describe(freeze(STEP))
+    assert describe(weaker) == f"{describe(one)}, weak and strong view (randaugment-10)"
+    told = [describe(protocol, varied([one, stronger])) for protocol in (one, stronger)]
+    assert told == ["one view", "weak and strong view (randaugment+cutout)"]
+    told = [describe(protocol, varied([weaker, stronger])) for protocol in (weaker, stronger)]
+    assert told == ["strong view randaugment-10", "strong view randaugment+cutout"]
+
+
 def test_words_for_what_differs_are_never_empty():
     cosine = freeze({"epochs": 30, "schedule": "cosine", "fraction": 0.5})
     keys = varied([freeze(STEP), cosine])
