@@ -80,7 +80,7 @@ def train_teacher(
     >>> teacher = train_teacher("resnet20", "digits", epochs=20)  # doctest: +SKIP
     """
     host, dataset = register(verbose=False).host, _data(data)
-    made = _Network(host, model, dataset)
+    made = _Network(host, model, dataset, settings or {})
     return _run(host, "teacher", made, dataset, method, {}, epochs, seed, device, settings or {}, resume, overwrite)
 
 
@@ -117,13 +117,13 @@ def distill(
             raise UserError("distill: wanted data, which only what train_teacher returned brings along")
         data = teacher.data
     dataset = _data(data)
-    made = _Network(host, student, dataset)
+    made = _Network(host, student, dataset, settings or {})
     if isinstance(teacher, Trained):
         given = {"DISTILLER.TEACHER": teacher.architecture, "DISTILLER.TEACHER_CKPT": str(teacher.checkpoint)}
     elif isinstance(teacher, str):
         given = {"DISTILLER.TEACHER": teacher}
     else:
-        name = _Network(host, teacher, dataset).name
+        name = _Network(host, teacher, dataset, settings or {}).name
         given = {"DISTILLER.TEACHER": name, "DISTILLER.TEACHER_CKPT": str(_written(teacher, name, dataset))}
     return _run(host, "student", made, dataset, method, given, epochs, seed, device, settings or {}, resume, overwrite)
 
@@ -131,14 +131,17 @@ def distill(
 class _Network:
     """A network under the name that a run knows it by; the host's registry gives out copies of one that was given."""
 
-    def __init__(self, host: Host, model: str | nn.Module, dataset: str) -> None:
+    def __init__(self, host: Host, model: str | nn.Module, dataset: str, settings: Settings) -> None:
         self.given = None if isinstance(model, str) else model
         if isinstance(model, str):
             self.name = model
             return
         size = sum(parameter.numel() for parameter in model.parameters())
         self.name = f"{type(model).__name__}-{size / 1e6:.2f}M" if size >= 1e5 else f"{type(model).__name__}-{size}"
-        host.models(dataset)[self.name] = (lambda num_classes: copy.deepcopy(model), None)
+        host.models(dataset, settings.get("DATASET.IMAGE_SIZE"))[self.name] = (
+            lambda num_classes: copy.deepcopy(model),
+            None,
+        )
 
 
 def _data(data: AnyData) -> str:
@@ -203,7 +206,8 @@ def _run(
     options = _pairs(chosen)
     record = run(cfg, role, options=options, device=device, resume=resume, overwrite=overwrite)
     folder = RunFolder(cfg, run_name(cfg, options)).path
-    model = network.given or resolve.build(host.models(dataset), network.name, cfg, record["num_classes"])
+    models = host.models(dataset, cfg.DATASET.IMAGE_SIZE)
+    model = network.given or resolve.build(models, network.name, cfg, record["num_classes"])
     weights.load(model, folder / "student_latest", network.name)
     file = folder / "student_latest"
     if role == "teacher":

@@ -221,10 +221,13 @@ def _as_type_of(default: Any, value: Any, source: str, name: str) -> Any:
     wanted = type(default)
     taken = _literal(value) if wanted is not str else value
     described = SETTINGS.get(name)
-    if default is None or (described is not None and described.default is None):  # only seeds may be None
-        if taken is None or (isinstance(taken, int) and not isinstance(taken, bool)):
+    if default is None or (described is not None and described.default is None):  # a whole number or a list
+        many = described is not None and described.type is list
+        if many and isinstance(taken, (list, tuple)):
+            return [*map(_entry, taken)]
+        if taken is None or (not many and isinstance(taken, int) and not isinstance(taken, bool)):
             return taken
-        raise UserError(f"{source}: {name} wants a whole number, got {shown(value)}")
+        raise UserError(f"{source}: {name} wants {KINDS[list if many else int]}, got {shown(value)}")
     if wanted is float and not isinstance(taken, bool):
         try:
             number = float(taken)

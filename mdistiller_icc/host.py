@@ -42,13 +42,13 @@ class Host:
     channels_last: frozenset[str] = frozenset()
     """Its networks that take images in channels-last layout."""
 
-    def models(self, dataset: str) -> dict[str, Any]:
-        """The model dictionary whose networks are for a data set's images.
+    def models(self, dataset: str, image_size: int | None = None) -> dict[str, Any]:
+        """The model dictionary whose networks are for a data set's images, of its own size unless another is given.
 
         Raises:
             UserError: there is no such data set.
         """
-        models: dict[str, Any] = getattr(self, data_set(dataset).models)
+        models: dict[str, Any] = getattr(self, data_set(dataset).at(image_size).models)
         return models
 
 

@@ -144,7 +144,7 @@ def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
         models[name] = with_weights(models[architecture], file, architecture)
         return
     factory, known, content = models[name][0], data_sets().get(dataset), checkpoint.read(file)
-    network = factory(num_classes=known.num_classes if known else ANY_NUMBER)
+    network = factory(num_classes=(known and known.num_classes) or ANY_NUMBER)
     state = weights.find(network, content, file, architecture, any_shapes=known is None)
     resolve.training(content, cfg, file)
     models[name] = (factory, _in_mdistillers_layout(state))

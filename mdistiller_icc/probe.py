@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from mdistiller_icc.errors import UserError
 
+REASON = 200
+"""Letters of what torch says that a message has."""
 FEATURES = "{'feats': [...], 'preact_feats': [...], 'pooled_feat': (B, D)}"
 
 
@@ -28,6 +30,9 @@ def returned(model: nn.Module, image_size: int) -> Any:
 
     Eval mode leaves batch-norm statistics alone, and no random number is drawn; the modes of the
     modules are put back as they were.
+
+    Raises:
+        UserError: it takes no images of that size.
     """
     modes = {module: module.training for module in model.modules()}
     parameter = next(model.parameters())
@@ -36,6 +41,10 @@ def returned(model: nn.Module, image_size: int) -> Any:
     model.eval()
     try:
         return model(image)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:REASON]
+        size = f"{image_size}×{image_size}"
+        raise UserError(f"{type(model).__name__} does not take images of {size} pixels ({reason})") from error
     finally:
         for module, mode in modes.items():
             module.training = mode

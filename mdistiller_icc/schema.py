@@ -11,7 +11,10 @@ MDISTILLERS: dict[str, Settings] = {
         "TAG": Setting("default", "Beginning of the name of a run that has no NAME.", form="name"),
     },
     "DATASET": {
-        "TYPE": Setting("cifar100", "The data set: cifar10, cifar100, tiny_imagenet, imagenet or digits."),
+        "TYPE": Setting(
+            "cifar100",
+            "cifar10, cifar100, tiny_imagenet, stl10, imagenet, places365, digits, or imagefolder: any tree of images.",
+        ),
         "NUM_WORKERS": count(2, "Processes that decode images.", least=0, most=256),
         "TEST": {"BATCH_SIZE": count(64, "Images per batch of an evaluation; no result depends on it.", most=2**20)},
     },
@@ -67,6 +70,25 @@ OURS: dict[str, Settings] = {
     },
     "DATASET": {
         "ROOT": Setting("data", "Folder of the data set's files.", form="path"),
+        "IMAGE_SIZE": Setting(
+            None,
+            "Height and width that images are brought to; None is the data set's own.",
+            least=8,
+            most=4096,
+            kind=int,
+        ),
+        "MEAN": Setting(
+            None,
+            "Of the red, green and blue in [0, 1], instead of the data set's own.",
+            least=0,
+            most=1,
+            length=(3, 3),
+            kind=list,
+            entries=float,
+        ),
+        "STD": Setting(
+            None, "Their standard deviations, likewise.", above=0, most=1, length=(3, 3), kind=list, entries=float
+        ),
         "IMAGES": Setting("", "A data set whose images students learn from instead, labelled by their teacher."),
         "FRACTION": Setting(1.0, "Share of the training images, the same of every class.", above=0, most=1),
         "HOLDOUT": Setting(0.0, "Share of the training images kept apart to choose an epoch by.", least=0, below=1),
@@ -130,7 +152,7 @@ HINTS = {
     "SOLVER.WARMUP_EPOCHS": "; here the learning rate has no warm-up, leave it out",
     "SOLVER.WARMUP_FACTOR": "; here the learning rate has no warm-up, leave it out",
     "DATASET.NUM_CLASSES": "; the data set says it here, leave it out",
-    "DATASET.INPUT_SIZE": "; the data set says it here, leave it out",
+    "DATASET.INPUT_SIZE": "; DATASET.IMAGE_SIZE says it here",
     "DATASET.PREFETCH": "; DATASET.LOADER says it here",
 }
 """What to say of other keys of forks."""

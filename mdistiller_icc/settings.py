@@ -34,6 +34,7 @@ class Setting:
         choices: the values that it may have, if they are few.
         length: the fewest and the most entries of a list.
         form: what a text is: a run's ``name``, a ``folder`` below another one, or any ``path``.
+        entries: the type of a list's entries.
         kind: the type of a value where the default is None, which may then be a value as well.
     """
 
@@ -46,6 +47,7 @@ class Setting:
     choices: tuple[Any, ...] = ()
     length: tuple[int, int] = (0, 1000)
     form: Literal["", "name", "folder", "path"] = ""
+    entries: type = int
     kind: type = type(None)
 
     @property
@@ -91,8 +93,9 @@ class Setting:
             many = str(fewest) if fewest == most else f"{fewest} to {most}"
             raise UserError(f"{name} wants {many} numbers, got {len(value)}: {shown(value)}")
         for entry in value:
-            if type(entry) is not int:
-                raise UserError(f"{name} wants whole numbers, got {shown(value)}")
+            if type(entry) not in (int, self.entries):
+                what = "whole numbers" if self.entries is int else "numbers"
+                raise UserError(f"{name} wants {what}, got {shown(value)}")
             if not self._takes(entry):
                 raise UserError(f"{name} has numbers of {self._wanted(entry)}, not {shown(entry)}")
 

@@ -50,7 +50,9 @@ def _groups() -> Iterator[str]:
 
 
 def _type(one: Setting) -> str:
-    kind = "whole numbers" if one.type in (list, tuple) else KINDS[one.type].removeprefix("a ")
+    kind = KINDS[one.type].removeprefix("a ")
+    if one.type in (list, tuple):
+        kind = "whole numbers" if one.entries is int else "numbers"
     return f"{kind} or None" if one.default is None else kind
 
 

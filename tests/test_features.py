@@ -118,6 +118,13 @@ def test_torchvisions_networks_give_what_their_classifier_reads(make, dim):
     assert complete(model, size) == []  # it returns a pair by now
 
 
+def test_a_network_that_does_not_take_the_size_says_so():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+    with pytest.raises(UserError, match=r"^Sequential does not take images of 20×20 pixels \(mat1 and mat2 shapes"):
+        complete(model, 20)
+    assert complete(model, 32)
+
+
 def test_compiled():
     model = with_features(Net(), **STAGES)
     image = torch.randn(4, 3, 32, 32)

@@ -94,12 +94,11 @@ def _evaluate(
 
     import_all(given.imports)
     said = about(file) if file else About()
-    dataset = given.dataset or (said.dataset if given.cfg is None else None)
-    first = ["DATASET.TYPE", dataset] if dataset else []
+    first = ["DATASET.TYPE", given.dataset] if given.dataset else said.options if given.cfg is None else []
     batch = ["DATASET.TEST.BATCH_SIZE", given.batch_size] if given.batch_size else []
     cfg = configure(given.cfg, [*first, *batch, *options])
     device = resolve_device(given.device)
-    models = register().host.models(cfg.DATASET.TYPE)
+    models = register().host.models(cfg.DATASET.TYPE, cfg.DATASET.IMAGE_SIZE)
     loaded = data.load(cfg, 0, device)
     network, whose = load(models, cfg, file, given.model or said.architecture, loaded.classes)
     print(f"network: {whose} ({whose.path})")

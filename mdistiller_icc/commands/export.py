@@ -75,12 +75,15 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     import_all(given.imports)
     said = about(checkpoint)
-    first = ["DATASET.TYPE", said.dataset] if said.dataset and given.cfg is None else []
+    first = said.options if given.cfg is None else []
     cfg = configure(given.cfg, [*first, *stray, *overrides])
-    described = data.data_set(cfg.DATASET.TYPE)
-    models = register().host.models(described.name)
+    described = data.described(cfg)
+    models = register().host.models(described.name, described.image_size)
     loaded, missing = _loaded(cfg)
     count = said.num_classes or (loaded.num_classes if loaded else described.num_classes)
+    mean, std = (loaded.mean, loaded.std) if loaded else (described.mean, described.std)
+    if count is None or mean is None or std is None:
+        raise UserError(missing)
     classes = said.classes or (loaded.classes if loaded else tuple(map(str, range(count))))
     network, whose = load(models, cfg, checkpoint, said.architecture, classes)
     print(f"network: {whose} ({whose.path})")
@@ -88,7 +91,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     told = {
         "architecture": whose.architecture, "dataset": described.name, "classes": list(classes),
-        "image_size": images.shape[-1], "mean": list(described.mean), "std": list(described.std),
+        "image_size": images.shape[-1], "mean": list(mean), "std": list(std),
     }  # fmt: skip
     written = FORMATS[out.suffix]
     out.parent.mkdir(parents=True, exist_ok=True)

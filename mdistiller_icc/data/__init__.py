@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .catalogue import data_set, data_sets
+from .catalogue import data_set, data_sets, described
 from .dataset import DataSet
 from .loaders import Loaded
 from .loading import load
 from .transfer import label
 
-__all__ = ["DataSet", "Loaded", "data_set", "data_sets", "label", "load"]
+__all__ = ["DataSet", "Loaded", "data_set", "data_sets", "described", "label", "load"]

@@ -6,6 +6,8 @@ import functools
 import importlib
 import pkgutil
 import sys
+from dataclasses import replace
+from typing import Any
 
 from mdistiller_icc.errors import UserError, nearest
 
@@ -35,3 +37,17 @@ def data_set(name: str, key: str = "DATASET.TYPE") -> DataSet:
     if name not in known:
         raise UserError(f"{key}: unknown '{name}'{nearest(name, known)}; known: {', '.join(known)}")
     return known[name]
+
+
+def described(cfg: Any) -> DataSet:
+    """The data set of a run, with the size, mean and deviation that it asks for.
+
+    Args:
+        cfg: reads ``DATASET.TYPE``, ``IMAGE_SIZE``, ``MEAN`` and ``STD``.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    node = cfg.DATASET
+    one = data_set(node.TYPE).at(node.IMAGE_SIZE)
+    return replace(one, mean=node.MEAN or one.mean, std=node.STD or one.std) if node.MEAN or node.STD else one

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .augment import Augmentation
-from .cifar import SIZE, Layout
+from .cifar import SIZE, layout
 from .dataset import DataSet
 
 
@@ -16,7 +16,7 @@ def _open(root: Path, train: bool, download: bool) -> Any:
     return datasets.CIFAR10(root, train=train, download=download)
 
 
-read = Layout("CIFAR-10", "cifar10", "cifar-10-batches-py", "cifar-10-python.tar.gz", _open).read
+read = layout("CIFAR-10", "cifar10", "cifar-10-batches-py", "cifar-10-python.tar.gz", _open).read
 
 CIFAR10 = DataSet(
     name="cifar10",

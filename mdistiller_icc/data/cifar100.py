@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .augment import Augmentation
-from .cifar import SIZE, Layout
+from .cifar import SIZE, layout
 from .dataset import DataSet
 
 
@@ -16,7 +16,7 @@ def _open(root: Path, train: bool, download: bool) -> Any:
     return datasets.CIFAR100(root, train=train, download=download)
 
 
-read = Layout("CIFAR-100", "cifar100", "cifar-100-python", "cifar-100-python.tar.gz", _open).read
+read = layout("CIFAR-100", "cifar100", "cifar-100-python", "cifar-100-python.tar.gz", _open).read
 
 CIFAR100 = DataSet(
     name="cifar100",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from .augment import Augmentation
 from .source import Source
+
+SMALL = 64
+"""Up to this many pixels images are brought to their size once, and trained on by the networks for small images."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,10 @@ class DataSet:
 
     Attributes:
         name: as ``DATASET.TYPE``, the teacher store and records have it.
-        num_classes: of the whole data set. A run's networks tell apart the classes that ``read`` finds.
+        num_classes: of the whole data set; None where it is anybody's. A run's networks tell apart the classes that
+            ``read`` finds.
         image_size: height and width of a batch's images.
-        mean: of the training images' channels, values in [0, 1].
+        mean: of the training images' channels, values in [0, 1]; None: measured.
         std: likewise.
         augmentation: of training images.
         read: given ``DATASET.ROOT``, its classes and splits: images of one size decoded, which are kept on the device
@@ -34,13 +38,31 @@ class DataSet:
     """
 
     name: str
-    num_classes: int
+    num_classes: int | None
     image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, float, float] | None
+    std: tuple[float, float, float] | None
     augmentation: Augmentation
     read: Callable[[Path], Source]
     models: Literal["cifar_model_dict", "tiny_imagenet_model_dict", "imagenet_model_dict"]
     test_resize: int | None = None
     known_to: Literal["mdistiller", "forks", "us"] = "forks"
     loaded: Callable[..., Any] | None = None
+
+    def at(self, size: int | None) -> DataSet:
+        """The same data set with images of ``size`` pixels a side (``DATASET.IMAGE_SIZE``), or as it is for None.
+
+        Up to `SMALL` they are trained on as CIFAR's are, with a padding of an eighth; beyond, as its own size is.
+        """
+        if size is None or size == self.image_size:
+            return self
+        small, old = size <= SMALL, self.augmentation
+        padding = size // 8 if small and old.resized_crop else round(old.padding * size / self.image_size)
+        resize = None if small or self.test_resize is None else round(self.test_resize * size / self.image_size)
+        return replace(
+            self,
+            image_size=size,
+            augmentation=replace(old, resized_crop=old.resized_crop and not small, padding=padding),
+            test_resize=resize,
+            models="cifar_model_dict" if small else "imagenet_model_dict",
+        )

@@ -13,7 +13,7 @@ import numpy as np
 
 from mdistiller_icc.errors import UserError, nearest
 
-from .source import Files
+from .source import Files, Source, Split
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 OF_SYSTEMS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
@@ -120,6 +120,18 @@ def list_tree(folder: Path, classes: Sequence[str]) -> tuple[Files, np.ndarray]:
         raise UserError(f"{folder}: no images; looked for {_looked_for()}")
     tell_passed_over(folder, others)
     return files_of(folder, names), np.repeat(np.arange(len(classes)), counts)
+
+
+def read_tree(place: Path, test: str) -> Source:
+    """List ``place/train/<class>/*`` and ``place/<test>/<class>/*``; not every class need be tested.
+
+    Raises:
+        UserError: see `list_training` and `list_tree`.
+    """
+    classes, train = list_training(place / "train")
+    tested = list_tree(place / test, classes)
+    tell_untested(place / test, tested[1], classes)
+    return Source(classes, Split(*train), Split(*tested))
 
 
 def tell_passed_over(folder: Path, others: Sequence[str]) -> None:

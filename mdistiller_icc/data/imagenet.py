@@ -1,4 +1,4 @@
-"""ImageNet, or any set of large images in class folders."""
+"""ImageNet: 1.28 million training and 50,000 validation images of 1,000 classes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from .augment import Augmentation
 from .dataset import DataSet
-from .folders import find, list_training, list_tree, not_found, tell_untested
-from .source import Source, Split
+from .folders import find, not_found, read_tree
+from .source import Source
 
 
 def read(root: Path) -> Source:
@@ -21,10 +21,7 @@ def read(root: Path) -> Source:
     if place is None:
         advice = "get ILSVRC 2012 from https://www.image-net.org, or say with DATASET.ROOT where it is"
         raise not_found("ImageNet", places, "train/<wnid>/ beside val/<wnid>/", advice)
-    classes, train = list_training(place / "train")
-    test = list_tree(place / "val", classes)
-    tell_untested(place / "val", test[1], classes)
-    return Source(classes, Split(*train), Split(*test))
+    return read_tree(place, "val")
 
 
 IMAGENET = DataSet(

@@ -35,6 +35,15 @@ def open_rgb(file: Path, size: int | None = None) -> Image.Image:
     raise UserError(f"{file}: is {width}×{height} pixels, expected {size}×{size}")
 
 
+def fitted(image: Image.Image, resize: int, size: int) -> Image.Image:
+    """What torchvision's ``Resize(resize)`` and ``CenterCrop(size)`` make of an image: bilinear, antialiased."""
+    from torchvision.transforms.v2 import (
+        functional,  # a second to import, which images of the right size need not spend
+    )
+
+    return functional.center_crop(functional.resize(image, [resize], antialias=True), [size])
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode, image.format) in SIXTEEN_BITS:
         image = _eight_bits(image)

@@ -208,6 +208,8 @@ class Loaded:
         unlabelled: the training images in the order of their index, not augmented, where they are another data set's
             and `transfer.label` has to give them labels before they are trained on; else None.
         loader: which kind is in use, ``resident`` or ``workers``.
+        mean: what is taken from each channel, for values in [0, 1].
+        std: what it is divided by.
     """
 
     name: str
@@ -221,6 +223,8 @@ class Loaded:
     strong: str | None
     unlabelled: TestLoader | None
     loader: str
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     @property
     def num_classes(self) -> int:

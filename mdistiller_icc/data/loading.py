@@ -14,14 +14,17 @@ from mdistiller_icc.errors import UserError
 
 from . import transfer
 from .augment import Augmentation
-from .catalogue import data_set
+from .catalogue import data_set, described
 from .contrast import ContrastiveSampler
+from .dataset import DataSet
 from .loaders import Loaded, Normalize, Pixels, TestLoader, TrainLoader
+from .moments import Moments, measured
 from .resident import ResidentPixels, fits
+from .sizes import evaluation, fitting, of_size, small
 from .source import Files, Source, Split
 from .strong import strong_transform
 from .subset import take_fraction, take_share
-from .workers import WorkerPixels, evaluation_transform, training_transform
+from .workers import WorkerPixels, training_transform
 
 CONTRASTIVE_TRAINERS = ("crd", "crd_dot")
 TEST_PIXELS = 2**20
@@ -47,36 +50,35 @@ def load(
         UserError: an unknown data set, or strong view, or a missing or damaged one.
     """
     node = cfg.DATASET
-    described = data_set(node.TYPE)
-    if described.loaded is not None:
+    wanted = described(cfg)
+    if wanted.loaded is not None:
         assert strong is None, "images that are given as torch objects have one view; the run's check refuses it"
-        made: Loaded = described.loaded(cfg, seed, device, memory_format)
+        made: Loaded = wanted.loaded(cfg, seed, device, memory_format)
         return made
-    size = described.image_size
-    source = described.read(_root(cfg))
+    size = wanted.image_size
+    found = wanted.read(_root(cfg))
+    source = Source(found.classes, small(found.train, size), small(found.test, size))
+    mean, std = _moments(wanted, found.train, source.train)
     if node.IMAGES:
-        source = replace(source, train=_borrow(cfg, size))
+        source = replace(source, train=small(_borrow(cfg), size))
     kept, aside = _choose(source.train.labels, node.FRACTION, node.HOLDOUT)
-    kind = _kind(node.LOADER, node.TYPE, source, device)
-    normalize = Normalize(described.mean, described.std, device, memory_format)
+    kind = _kind(node.LOADER, node.TYPE, source, size, device)
+    normalize = Normalize(mean, std, device, memory_format)
     labels = np.full(len(kept), transfer.UNKNOWN) if node.IMAGES else source.train.labels[kept]
     contrast = None
     if cfg.SOLVER.TRAINER in CONTRASTIVE_TRAINERS:
         contrast = ContrastiveSampler(torch.from_numpy(labels).to(device), cfg.CRD.NCE.K, cfg.CRD.MODE)
 
     def pixels(split: Split, rows: np.ndarray, training: bool) -> Pixels:
-        more = [strong_transform(strong, described.augmentation, size)] if training and strong is not None else []
+        more = [strong_transform(strong, wanted.augmentation, size)] if training and strong is not None else []
         if kind == "resident":
             assert not isinstance(split.images, Files)  # `_kind` has seen to it
-            augmentation = described.augmentation if training else Augmentation()
+            augmentation = wanted.augmentation if training else Augmentation()
             host = WorkerPixels(split.images, rows, more, node.NUM_WORKERS, device) if more else None
             return ResidentPixels(split.images, rows, augmentation, device, host)
-        transform = (
-            training_transform(described.augmentation, size)
-            if training
-            else evaluation_transform(described.test_resize, size)
-        )
-        return WorkerPixels(split.images, rows, [transform, *more], node.NUM_WORKERS, device)
+        first = training_transform(wanted.augmentation, size) if training else evaluation(wanted, split)
+        views = [fitting(wanted, split, view) for view in (first, *more)] if training else [first]
+        return WorkerPixels(split.images, rows, views, node.NUM_WORKERS, device)
 
     def testing(split: Split, rows: np.ndarray) -> TestLoader:
         batch = test_batch(node.TEST.BATCH_SIZE, size, kind, device)
@@ -92,10 +94,12 @@ def load(
         test=testing(source.test, np.arange(len(source.test))),
         holdout=testing(source.train, aside) if len(aside) else None,
         num_data=len(kept),
-        augmentation=str(described.augmentation) + (f" of images of {node.IMAGES}" if node.IMAGES else ""),
+        augmentation=str(wanted.augmentation) + (f" of images of {node.IMAGES}" if node.IMAGES else ""),
         strong=strong,
         unlabelled=testing(source.train, kept) if node.IMAGES else None,
         loader=kind,
+        mean=mean,
+        std=std,
     )
 
 
@@ -103,7 +107,27 @@ def _root(cfg: Any) -> Path:
     return Path(os.path.expanduser(cfg.DATASET.ROOT))  # Path's own fails for a user whom nobody knows
 
 
-def _borrow(cfg: Any, size: int) -> Split:
+def _moments(wanted: DataSet, files: Split, train: Split) -> Moments:
+    """Mean and deviation to normalise by: the data set's, or those of its training images.
+
+    Args:
+        files: the training images as they were found.
+        train: the same, brought to their size if they are small.
+
+    Raises:
+        UserError: an image cannot be read, or a channel is the same everywhere.
+    """
+    mean, std = wanted.mean, wanted.std
+    if mean is None or std is None:
+        assert isinstance(files.images, Files), f"{wanted.name} says no mean"
+        own = measured(files.images, train.images, wanted.image_size, wanted.test_resize or wanted.image_size)
+        mean, std = mean or own[0], std or own[1]
+        if min(std) == 0.0:
+            raise UserError(f"{files.images.folder}: a colour channel has one value everywhere; set DATASET.STD")
+    return mean, std
+
+
+def _borrow(cfg: Any) -> Split:
     """The training images of the data set ``DATASET.IMAGES``."""
     name = cfg.DATASET.IMAGES
     lender = data_set(name, "DATASET.IMAGES")
@@ -111,7 +135,7 @@ def _borrow(cfg: Any, size: int) -> Split:
         raise UserError(f"DATASET.IMAGES {name}: SOLVER.TRAINER {cfg.SOLVER.TRAINER} needs labels of its own")
     if cfg.DATASET.HOLDOUT > 0:
         raise UserError(f"DATASET.IMAGES {name}: without labels there is nothing to hold out (DATASET.HOLDOUT)")
-    return transfer.borrow(lender.read(_root(cfg)).train, size, name)
+    return lender.read(_root(cfg)).train
 
 
 def test_batch(asked: int, image_size: int, kind: str, device: torch.device) -> int:
@@ -131,13 +155,17 @@ def _choose(labels: np.ndarray, fraction: float, holdout: float) -> tuple[np.nda
     return rows[kept], rows[aside]
 
 
-def _kind(wanted: str, name: str, source: Source, device: torch.device) -> str:
+def _kind(wanted: str, name: str, source: Source, size: int, device: torch.device) -> str:
     """Which kind of loader serves the images, ``resident`` or ``workers``."""
-    decoded = [split.images for split in (source.train, source.test) if not isinstance(split.images, Files)]
-    if len(decoded) < 2:
+    splits = source.train, source.test
+    if not all(of_size(split, size) for split in splits):
         if wanted == "resident":
-            raise UserError(f"DATASET.LOADER resident: {name}'s images differ in size; use 'workers' or 'auto'")
+            raise UserError(
+                f"DATASET.LOADER resident: {name}'s images differ in size or are not of {size} pixels; "
+                "use 'workers' or 'auto'"
+            )
         return "workers"
     if wanted == "auto":
-        return "resident" if fits(sum(images.nbytes for images in decoded), device) else "workers"
+        bytes_ = 3 * size**2 * sum(map(len, splits))
+        return "resident" if fits(bytes_, device) else "workers"
     return wanted

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import centers, classifier_name
-from mdistiller_icc.data import data_set
+from mdistiller_icc.data import described
 from mdistiller_icc.distillers.logits import LogitDistiller
 from mdistiller_icc.distillers.warmup import warmup
 from mdistiller_icc.losses.gather import gather_rows
@@ -42,7 +42,7 @@ class KDPlusPlus(LogitDistiller):
 
     def __init__(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> None:
         super().__init__(student, teacher, cfg)
-        size = data_set(cfg.DATASET.TYPE).image_size
+        size = described(cfg).image_size
         width_student, width_teacher = (
             probe(network, size)[1]["pooled_feat"].flatten(1).shape[1] for network in (student, teacher)
         )

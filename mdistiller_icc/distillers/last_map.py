@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import classifier_layer, classifier_name
-from mdistiller_icc.data import data_set
+from mdistiller_icc.data import described
 from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.probe import probe
@@ -31,7 +31,7 @@ class LastMap:
     def __init__(self, network: nn.Module, cfg: CfgNode, role: str) -> None:
         self.classifier = classifier_name(network, role)
         self.layer: str | None = None
-        size, outputs = data_set(cfg.DATASET.TYPE).image_size, {}
+        size, outputs = described(cfg).image_size, {}
         watched = [
             part.register_forward_hook(lambda _part, _given, made, name=name: outputs.update({name: made}))
             for name, part in network.named_modules()

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import centers, classifier_name
-from mdistiller_icc.data import data_set
+from mdistiller_icc.data import described
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import settings
@@ -50,7 +50,7 @@ class ICC(Distiller):
     def __init__(self, student: nn.Module, teacher: nn.Module | None, cfg: CfgNode) -> None:
         super().__init__(student)
         node = cfg.ICC
-        logits, features = probe(student, data_set(cfg.DATASET.TYPE).image_size)
+        logits, features = probe(student, described(cfg).image_size)
         num_classes, dim = logits.shape[1], select(logits, features, node.FEATURE).shape[1]
         kept = num_classes + cfg.SOLVER.BATCH_SIZE  # queues, and those that a batch meets
         check_memory("ICC.QUEUE.SIZE", node.QUEUE.SIZE, kept * node.QUEUE.SIZE * dim * 4)

@@ -20,12 +20,20 @@ class About:
 
     Attributes:
         classes: its class names in label order; empty where only their number, or not even that, is known.
+        image_size: of its training images, where that was not the data set's own.
     """
 
     architecture: str | None = None
     dataset: str | None = None
     num_classes: int | None = None
     classes: tuple[str, ...] = ()
+    image_size: int | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """The data set and, where it was not its own, the size of its images, as overrides of a configuration."""
+        dataset = ["DATASET.TYPE", self.dataset] if self.dataset else []
+        return dataset + (["DATASET.IMAGE_SIZE", str(self.image_size)] if self.image_size else [])
 
 
 def about(file: str | Path) -> About:
@@ -37,10 +45,14 @@ def about(file: str | Path) -> About:
     told = resolve.told_by(checkpoint.read(file))
     if "architecture" in told:
         classes = tuple(told.get("classes", ()))
-        return About(told["architecture"], told.get("dataset"), len(classes) or None, classes)
+        size = told.get("protocol", {}).get("image_size")
+        return About(told["architecture"], told.get("dataset"), len(classes) or None, classes, size)
     try:
         record = json.loads(Path(file).with_name("record.json").read_text(encoding="utf-8"))
-        return About(record["student"]["architecture"], record.get("dataset"), record.get("num_classes"))
+        size = record.get("protocol", {}).get("image_size")
+        return About(
+            record["student"]["architecture"], record.get("dataset"), record.get("num_classes"), image_size=size
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # there is none, or it is not a run's
         return About()
 

@@ -144,6 +144,8 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         protocol["strong_view"] = dataset.strong
     switches = {"compile": solver.COMPILE, "sync_bn": solver.SYNC_BN, "upstream": cfg.COMPAT.UPSTREAM}
     protocol |= {name: True for name, on in switches.items() if on}
+    if cfg.DATASET.IMAGE_SIZE is not None:
+        protocol["image_size"] = cfg.DATASET.IMAGE_SIZE
     if solver.SCHEDULE == "cosine" and solver.LR_MIN:
         protocol["lr_min"] = solver.LR_MIN
     of_pair = chosen_settings(cfg)

@@ -135,7 +135,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     distiller = _distiller(host, node.TYPE)
     check_standardised(cfg, distiller, host.distiller_dict)
     trainer = _trainer(host, cfg.SOLVER.TRAINER)
-    models = host.models(dataset)
+    models = host.models(dataset, cfg.DATASET.IMAGE_SIZE)
     student = resolve.architecture(models, node.STUDENT, "DISTILLER.STUDENT", dataset)
     kind = distiller.teacher_kind
     networks = {student}

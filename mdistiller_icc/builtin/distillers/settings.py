@@ -6,7 +6,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from mdistiller_icc.data import data_set
+from mdistiller_icc.data import described
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.settings import Setting
 
@@ -49,4 +49,4 @@ def image_size(cfg: CfgNode, node: CfgNode | None = None, defaults: CfgNode | No
         if height != width:
             raise UserError(f"INPUT_SIZE: {height}×{width}, but the images are square")
         return height
-    return data_set(cfg.DATASET.TYPE).image_size
+    return described(cfg).image_size

@@ -1,0 +1,46 @@
+"""Anybody's images in class folders: any number of classes, any size."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .augment import Augmentation
+from .dataset import DataSet
+from .folders import find, not_found, read_tree
+from .source import Source
+
+TESTS = ("test", "val", "valid")
+
+
+def read(root: Path) -> Source:
+    """List ``train/<class>/*`` and the first of ``test/``, ``val/`` and ``valid/`` there is.
+
+    They are looked for in ``root/imagefolder`` and ``root``.
+
+    Raises:
+        UserError: they are not there, or not in class folders.
+    """
+    places = (root / "imagefolder", root)
+    place = find(places, "train")
+    tests = [] if place is None else [name for name in TESTS if (place / name).is_dir()]
+    if place is None or not tests:
+        layouts = "train/<class>/ beside test/<class>/, val/<class>/ or valid/<class>/"
+        raise not_found("A tree of images", places, layouts, "say with DATASET.ROOT where it is")
+    if tests[1:]:
+        print(f"{place}: tested on {tests[0]}/; not looked at: {', '.join(tests[1:])}", file=sys.stderr)
+    return read_tree(place, tests[0])
+
+
+IMAGEFOLDER = DataSet(
+    name="imagefolder",
+    num_classes=None,
+    image_size=224,
+    mean=None,
+    std=None,
+    augmentation=Augmentation(resized_crop=True, flip=True),
+    test_resize=256,
+    read=read,
+    models="imagenet_model_dict",
+    known_to="us",
+)
