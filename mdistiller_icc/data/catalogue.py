@@ -48,6 +48,7 @@ def described(cfg: Any) -> DataSet:
     Raises:
         UserError: there is none of that name.
     """
-    node = cfg.DATASET
-    one = data_set(node.TYPE).at(node.IMAGE_SIZE)
-    return replace(one, mean=node.MEAN or one.mean, std=node.STD or one.std) if node.MEAN or node.STD else one
+    node = cfg.DATASET  # of a host that lacks our settings, too
+    one = data_set(node.TYPE).at(node.get("IMAGE_SIZE"))
+    mean, std = node.get("MEAN") or one.mean, node.get("STD") or one.std
+    return one if (mean, std) == (one.mean, one.std) else replace(one, mean=mean, std=std)
