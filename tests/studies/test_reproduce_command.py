@@ -215,8 +215,8 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
         error = capsys.readouterr().err
         assert error.startswith(told) and error.count("\n") == 1, error
     for arguments in (["digits", "--jobs", "0"], ["digits", "--seeds", "-1"], ["digits", "--protocol", "long"]):
-        with pytest.raises(SystemExit, match="2"):
-            main(arguments)
+        assert exit_status(lambda arguments=arguments: main(arguments)) == 2
+        assert capsys.readouterr().err.startswith(f"error: argument {arguments[1]}: ")
     assert not list(tmp_path.glob("output")), "nothing was begun"
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import urllib.request
-from pathlib import Path
 
 import pytest
 import torch
-from torchvision import models
 
 from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.engine.progress import Silent
@@ -71,21 +69,6 @@ def test_a_longer_run_replaces_its_short_teacher(trained, capsys):
         "the teacher of p/n, 1 epoch on 5 % of the images, gives way to this run's, 2 epochs" in capsys.readouterr().out
     )
     assert checkpoint.read(file)["meta"]["run"] == "distill/run"
-
-
-@pytest.mark.parametrize("method", ["NONE", "ICC", "KD"])
-def test_a_network_that_returns_logits_alone_is_told_what_to_return(trained, monkeypatch, method):
-    entry = lambda num_classes: models.resnet18(num_classes=num_classes)  # noqa: E731
-    monkeypatch.setitem(register(verbose=False).host.cifar_model_dict, "torchvisions", (entry, None))
-    expected = r"ResNet: its forward must return \(logits \(B, C\), \{'feats': .*\}\), not a tensor \(1, 10\)"
-    if method == "KD":
-        torch.save(entry(num_classes=10).state_dict(), "teacher.pth")
-        options = ["DISTILLER.TEACHER", "torchvisions", "DISTILLER.TEACHER_CKPT", "teacher.pth"]
-    else:
-        options = ["DISTILLER.STUDENT", "torchvisions"]
-    with pytest.raises(UserError, match=expected):
-        trained("DISTILLER.TYPE", method, *options, *(["SOLVER.TRAINER", "icc"] if method == "ICC" else []))
-    assert not Path("output/distill/run/record.json").exists()
 
 
 def test_an_imagenet_teacher_without_a_network_is_one_line(tmp_path, monkeypatch):

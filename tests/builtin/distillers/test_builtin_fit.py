@@ -177,7 +177,7 @@ def test_kdsvd_has_no_more_vectors_than_a_map_is_wide() -> None:
 
 
 def test_images_that_do_not_go_through_a_pair_are_refused() -> None:
-    with pytest.raises(UserError, match="an image of 4×4 does not go through this pair"):
+    with pytest.raises(UserError, match="does not take images of 4×4 pixels"):
         distiller("FITNET", pair("vgg13 vgg8"), "FITNET.INPUT_SIZE", (4, 4))
 
 
