@@ -77,7 +77,5 @@ def test_a_teacher_of_three_classes_is_trained_and_recorded(tmp_path, monkeypatc
 
 
 def test_weights_that_are_for_a_thousand_classes_do_not_fit_three(models):
-    with pytest.raises(
-        UserError, match=r"ResNet34: .* are for the 1,000 classes of .* has 3; take"
-    ):
+    with pytest.raises(UserError, match=r"ResNet34: .* are for the 1,000 classes of .* has 3; take"):
         resolve.load(models, configure(None, IMAGENET), ("n0", "n1", "n2"))
