@@ -218,15 +218,16 @@ def table(recorded: dict[str, Any], real: Any, builtin: Any) -> str:
 
 PAGE = """# Methods: parity with mdistiller
 
-The built-in host against mdistiller {commit:.7}, with `COMPAT.UPSTREAM True`: the same networks, the same weights (those a
-method adds included), the same images. The pairs: {pairs}.
+The built-in host against mdistiller {commit:.7}, with `COMPAT.UPSTREAM True`: the same networks, the same weights
+(those a method adds included), the same images. The pairs: {pairs}.
 
 Compared are, on two batches one after the other:
 
 - both losses;
 - the norm of each loss's gradient, in the student and in what the method adds;
-- how many learnable numbers the method adds;
-- of the DOT optimiser, the parameters after each of four steps.
+- how many learnable numbers the method adds.
+
+Of the DOT optimiser it is the parameters after each of four steps.
 
 The columns:
 
@@ -273,6 +274,7 @@ log-probabilities, finite |
 devices | one matrix product where that moves less; no wait; one memory for all processes |
 | REVIEWKD, CRD | shapes and channels are settings whose defaults fit one pair | follow from the networks; those that \
 are set are checked |
+| REVIEWKD | crashes on a last batch of one image | it joins the batch before it, as for every method |
 | OFD | channels from `get_stage_channels`, wrong or missing in several networks; margins of the wrong stages where a \
 list is longer | both from the networks |
 | FITNET, VID | `INPUT_SIZE` is 32×32 whatever the data set | follows from `DATASET.TYPE` unless set |

@@ -217,7 +217,8 @@ def table(recorded: dict[str, Any], real: Any, builtin: Any) -> str:
 
 PAGE = """# Models: parity with mdistiller
 
-The built-in host against mdistiller {commit:.7}, with `COMPAT.UPSTREAM True`: the same weights, the same images. Compared are:
+The built-in host against mdistiller {commit:.7}, with `COMPAT.UPSTREAM True`: the same weights, the same images.
+Compared are:
 
 - logits, pooled feature, every feature and pre-activation feature, in eval and in train mode;
 - after a training pass, every gradient's norm and the running statistics.
