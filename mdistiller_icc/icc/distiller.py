@@ -22,10 +22,10 @@ from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import settings
 from mdistiller_icc.icc.feature import select
-from mdistiller_icc.icc.positive import ItemViews, ViewLoader
 from mdistiller_icc.icc.recipe import ICCLoss
 from mdistiller_icc.icc.settings import SETTINGS
 from mdistiller_icc.icc.signatures import Signatures
+from mdistiller_icc.icc.view_loader import ItemViews, ViewLoader
 from mdistiller_icc.losses.precision import widened
 from mdistiller_icc.probe import probe
 from mdistiller_icc.settings import check_memory

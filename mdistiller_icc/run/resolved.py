@@ -112,7 +112,8 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise UserError(f"--device {name}: {reason[:150]}") from None
+        here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        raise UserError(f"--device {name[:80]}: {reason[:150]}; here there is {here}") from None
     return device
 
 
