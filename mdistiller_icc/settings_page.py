@@ -46,9 +46,9 @@ def page() -> str:
 def _groups() -> Iterator[str]:
     for group, found in {**of_every_run(), **{name: method.settings for name, method in METHODS.items()}}.items():
         if found:
-            yield f"## {group}\n\n| Setting | Type | Default | Range | |\n|---|---|---|---|---|"
+            yield f"## {group}\n\n| Setting | Default | Meaning | Type | Range |\n|---|---|---|---|---|"
             for name, one in each(found, f"{group}."):
-                yield f"| `{name}` | {_type(one)} | `{one.default!r}` | {_range(one)} | {one.meaning} |"
+                yield f"| `{name}` | `{one.default!r}` | {one.meaning} | {_type(one)} | {_range(one)} |"
             yield ""
 
 
