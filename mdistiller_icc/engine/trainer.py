@@ -294,7 +294,9 @@ class Trainer:
         """
         path, state = ranks.from_first(lambda: newest(self.folder, self.progress.note))
         try:
-            self.folder.check_configuration(state["run"]["config"])
+            done = len(state["run"]["history"])
+            self.folder.check_configuration(state["run"]["config"], done)
+            self._check_length(state["run"]["config"]["SOLVER"]["EPOCHS"], done)
             self.on_resume(state["run"]["kept"])
             own = self.distiller.state_dict()
             teacher = {k: v for k, v in own.items() if k.startswith("teacher.")}
@@ -311,9 +313,19 @@ class Trainer:
         ranks.from_first(lambda: look_at_best(self.folder, self.progress.note))
         self.history = state["run"]["history"]
         self.folder.write_metrics(self.history)
+        self.folder.write_configuration()
         for metrics in self.history:  # told when they were new; what is to come is seen against them
             self.distiller.warnings(metrics)
         return len(self.history)
+
+    def _check_length(self, before: int, done: int) -> None:
+        """Refuse more epochs where the method looks at their number, and has done so."""
+        for method in self.distiller.modules():  # a sum of methods has several
+            if isinstance(method, Hooks) and method.length_counts_after < done and before != self.cfg.SOLVER.EPOCHS:
+                raise UserError(
+                    f"{self.folder.path}: cannot be resumed with SOLVER.EPOCHS {self.cfg.SOLVER.EPOCHS}: it was begun "
+                    f"with {before}, which {type(method).__name__} looks at after epoch {method.length_counts_after}"
+                )
 
 
 class DOTTrainer(Trainer):

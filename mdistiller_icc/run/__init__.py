@@ -17,8 +17,10 @@ from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
+from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.probe import probe
+from mdistiller_icc.run import start
 from mdistiller_icc.run.processes import check_smallest, first_here, group
 from mdistiller_icc.run.record import Record
 from mdistiller_icc.run.resolved import Resolved, check, chosen_settings, configure, resolve_device
@@ -76,13 +78,17 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset)
     student = resolve.build(found.models, found.student, cfg, dataset.num_classes)
+    begun = resume and RunFolder(cfg, found.name).begun()  # then its own checkpoint has all
+    begins = (
+        start.start(student, cfg, found.student, dataset.classes) if cfg.DISTILLER.STUDENT_CKPT and not begun else None
+    )
     probe(student, dataset.image_size)
     distiller = base.build(found.distiller, student, teacher, cfg, dataset.num_data).to(found.device)
     trainer = found.trainer(
         found.name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
     )
     check_smallest(min(dataset.train.sizes), trainer.least_images)
-    record = Record(found, dataset, whose, trainer)
+    record = Record(found, dataset, whose, begins, trainer)
 
     with trainer.folder.alone(), record.kept():
         trainer.train(resume=resume, overwrite=overwrite)

@@ -21,7 +21,7 @@ from mdistiller_icc.engine.trainer import Trainer, trainer_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import register
-from mdistiller_icc.run import processes
+from mdistiller_icc.run import processes, start
 from mdistiller_icc.shipped import find_config
 from mdistiller_icc.teachers import resolve, store
 
@@ -143,6 +143,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         networks.add(resolve.architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset))
     trainer.check(cfg)
     distiller.check(cfg)
+    start.check(cfg)
     if data_set(dataset).loaded is not None:
         check_one_view(cfg, distiller, f"{dataset}, given as torch objects, has")
     if kind is None and role == "teacher":
