@@ -50,7 +50,7 @@ def with_features(
 
 
 def complete(model: nn.Module, image_size: int) -> list[RemovableHandle]:
-    """Have a network that returns logits alone return ``pooled_feat`` too, and one that returns features say which lack.
+    """Have a network that returns logits alone return ``pooled_feat`` too, and any other say which feature it lacks.
 
     Args:
         model: returns logits ``(B, C)``, or ``(logits, features)``.

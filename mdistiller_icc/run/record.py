@@ -19,6 +19,7 @@ from mdistiller_icc import ranks
 from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.provenance import command_line, commit
 from mdistiller_icc.run.accuracies import accuracies, best
 from mdistiller_icc.run.resolved import Resolved, chosen_settings
 from mdistiller_icc.teachers import checkpoint, resolve
@@ -191,6 +192,8 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "command": command_line(),
+        "commit": commit(),
         "started": now(),
         **progress([]),
         "finished": None,
