@@ -62,6 +62,11 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add ``-q``."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no bar, no host: the result, and what is amiss")
+
+
 def add_pair_settings(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--pair-settings``, whose default is said in words."""
     parser.add_argument(
@@ -88,6 +93,7 @@ def training_parser(description: str, prog: str | None = None) -> argparse.Argum
     add_pair_settings(parser, "none, or what the file says")
     parser.add_argument("--seed", type=int, default=None, help="seed, named in the run and the teacher (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, …")
+    add_quiet(parser)
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="overrides")
     return parser
 
@@ -116,6 +122,7 @@ def train(description: str, role: str, words: Sequence[str] | None = None, prog:
 
 
 def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None:
+    from mdistiller_icc.engine.progress import Quiet
     from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.own_code import import_all
     from mdistiller_icc.run import check, configure, run
@@ -127,8 +134,9 @@ def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None
     if arguments.resume and not folder.begun():
         print(f"{folder.path}: holds no run to go on with; it begins")
     record = run(
-        cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite
-    )
+        cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite,
+        progress=Quiet() if arguments.quiet else None,
+    )  # fmt: skip
     top1 = record["top1"]
     shown = {
         "last epoch": top1["last"],
