@@ -19,7 +19,7 @@ class Features(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise UserError(
-            f"the method needs the feature '{name}', and the network returns logits without it: name its layers with "
+            f"the method needs the feature '{name}', which the network does not return: name its layers with "
             "mdistiller_icc.with_features, or let forward return (logits, {'feats': [stem, stage, …], 'preact_feats': "
             "[the same before ReLU], 'pooled_feat': (B, D)})"
         )
@@ -50,13 +50,26 @@ def with_features(
 
 
 def complete(model: nn.Module, image_size: int) -> list[RemovableHandle]:
-    """Have a network that returns logits alone return ``pooled_feat`` too; returns the hooks, none for any other.
+    """Have a network that returns logits alone return ``pooled_feat`` too, and any other say which feature it lacks.
 
     Args:
         model: returns logits ``(B, C)``, or ``(logits, features)``.
         image_size: height and width of the images that it takes.
+
+    Returns:
+        The hooks; none where there was nothing to do.
     """
-    return attach(model) if isinstance(returned(model, image_size), Tensor) else []
+    match returned(model, image_size):
+        case Tensor():
+            return attach(model)
+        case (Tensor(), dict() as features) if not isinstance(features, Features):
+            return [model.register_forward_hook(_tell)]
+    return []
+
+
+def _tell(_model: nn.Module, _inputs: Any, output: Any) -> tuple[Tensor, Features]:
+    logits, features = output
+    return logits, Features(features)
 
 
 def attach(

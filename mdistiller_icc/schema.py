@@ -104,6 +104,10 @@ OURS: dict[str, Settings] = {
         "TEACHER_SEED": Setting(
             None, "Which of a stored teacher's seeds; None is the one without.", least=0, most=2**63 - 1, kind=int
         ),
+        "STUDENT_CKPT": Setting("", "A checkpoint that the trained network starts from, wherever it is.", form="path"),
+        "NEW_CLASSIFIER": Setting(
+            False, "Whether STUDENT_CKPT's classifier is left out and a new one begins, as for other classes."
+        ),
         "GATHER": Setting(True, "Of several processes: whether losses between images see the whole batch."),
     },
     "SOLVER": {

@@ -40,6 +40,7 @@ class WKD(LogitDistiller):
         self.cost: Tensor
         self.register_buffer("cost", class_cost(rows @ rows.T, self.own.KAPPA), persistent=False)
         self.last_epoch = cfg.get("SOLVER", {}).get("EPOCHS", 0)
+        self.length_counts_after = self.own.DECAY_FROM
         self.settled = None if self.own.DECAY_FROM < self.last_epoch else 1
 
     def logit_loss(self, logits_student: Tensor, logits_teacher: Tensor, target: Tensor, epoch: int) -> Tensor:

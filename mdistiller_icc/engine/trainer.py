@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -139,7 +139,8 @@ class Trainer:
 
     def _train(self, done: int) -> None:
         logs = Logs(self.folder.path, self.cfg)
-        self.progress.start(self.title, self.cfg.SOLVER.EPOCHS, len(self.train_loader), done)
+        epochs = self.cfg.SOLVER.EPOCHS
+        self.progress.start(self.title, epochs, done, self._batches(epochs), self._batches(done))
         try:
             self.on_epoch()
             for epoch in range(done + 1, self.cfg.SOLVER.EPOCHS + 1):
@@ -159,6 +160,15 @@ class Trainer:
         finally:
             self.progress.close()
             logs.close()
+
+    def _batches(self, epochs: int) -> int:
+        """How many batches are trained and evaluated on until an epoch is over."""
+        evaluations = sum(map(self._is_evaluated, range(1, epochs + 1)))
+        held_out = 0 if self.holdout_loader is None else len(self.holdout_loader)
+        return epochs * len(self.train_loader) + evaluations * (len(self.val_loader) + held_out)
+
+    def _is_evaluated(self, epoch: int) -> bool:
+        return epoch % self.cfg.SOLVER.EVAL_EVERY == 0 or epoch == self.cfg.SOLVER.EPOCHS
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
         """One pass over the training images and, when it is due, over the others; returns the epoch's metrics."""
@@ -206,7 +216,7 @@ class Trainer:
         }
         if self.watch.skips:
             metrics["skipped_steps"] = self.watch.skipped
-        if epoch % self.cfg.SOLVER.EVAL_EVERY == 0 or epoch == self.cfg.SOLVER.EPOCHS:
+        if self._is_evaluated(epoch):
             test = self.evaluate(self.val_loader)
             if not math.isfinite(test.loss):
                 raise Diverged(f"epoch {epoch}: the test loss is {test.loss} {self.watch.at}")
@@ -253,7 +263,12 @@ class Trainer:
     def evaluate(self, loader: Any) -> Accuracy:
         """The student's accuracy on the images of ``loader``."""
         self.distiller.eval()
-        return evaluate(lambda image: self.distiller(image=image), loader, self.device, self.precision)
+        return evaluate(lambda image: self.distiller(image=image), self._watched(loader), self.device, self.precision)
+
+    def _watched(self, loader: Any) -> Iterator[Any]:
+        for batch in loader:
+            yield batch
+            self.progress.step()
 
     def save(self, metrics: dict[str, Any]) -> None:
         """Write the checkpoints that are due after an epoch, each whole at every moment; with them it counts."""
@@ -294,7 +309,9 @@ class Trainer:
         """
         path, state = ranks.from_first(lambda: newest(self.folder, self.progress.note))
         try:
-            self.folder.check_configuration(state["run"]["config"])
+            done = len(state["run"]["history"])
+            self.folder.check_configuration(state["run"]["config"], done)
+            self._check_length(state["run"]["config"]["SOLVER"]["EPOCHS"], done)
             self.on_resume(state["run"]["kept"])
             own = self.distiller.state_dict()
             teacher = {k: v for k, v in own.items() if k.startswith("teacher.")}
@@ -311,9 +328,19 @@ class Trainer:
         ranks.from_first(lambda: look_at_best(self.folder, self.progress.note))
         self.history = state["run"]["history"]
         self.folder.write_metrics(self.history)
+        self.folder.write_configuration()
         for metrics in self.history:  # told when they were new; what is to come is seen against them
             self.distiller.warnings(metrics)
         return len(self.history)
+
+    def _check_length(self, before: int, done: int) -> None:
+        """Refuse more epochs where the method looks at their number, and has done so."""
+        for method in self.distiller.modules():  # a sum of methods has several
+            if isinstance(method, Hooks) and method.length_counts_after < done and before != self.cfg.SOLVER.EPOCHS:
+                raise UserError(
+                    f"{self.folder.path}: cannot be resumed with SOLVER.EPOCHS {self.cfg.SOLVER.EPOCHS}: it was begun "
+                    f"with {before}, which {type(method).__name__} looks at after epoch {method.length_counts_after}"
+                )
 
 
 class DOTTrainer(Trainer):

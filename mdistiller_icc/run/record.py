@@ -19,6 +19,7 @@ from mdistiller_icc import ranks
 from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.provenance import command_line, commit
 from mdistiller_icc.run.accuracies import accuracies, best
 from mdistiller_icc.run.resolved import Resolved, chosen_settings
 from mdistiller_icc.teachers import checkpoint, resolve
@@ -34,9 +35,17 @@ class Record:
         told: what it says.
     """
 
-    def __init__(self, run: Resolved, dataset: Any, teacher: dict[str, Any] | None, trainer: Trainer) -> None:
+    def __init__(
+        self,
+        run: Resolved,
+        dataset: Any,
+        teacher: dict[str, Any] | None,
+        start: dict[str, Any] | None,
+        trainer: Trainer,
+    ) -> None:
         self.run, self.trainer, self.classes = run, trainer, dataset.classes
         self.told = begin(run, dataset, teacher)
+        self._start(start)
         self.before: dict[str, Any] = {}
         self._keep()
         trainer.on_epoch = lambda: self.write("running")
@@ -49,7 +58,14 @@ class Record:
             "started": told["started"],
             "precision": told["protocol"]["precision"],
             "teacher": told["teacher"]["digest"] if told["teacher"] else None,
+            "start": told["student"].get("start"),
         }
+
+    def _start(self, start: dict[str, Any] | None) -> None:
+        """Tell of the weights that the network started from; runs that did so are compared with their like alone."""
+        if start is not None:
+            self.told["student"]["start"] = start
+            self.told["protocol"]["start"] = start["digest"]
 
     def go_on(self, kept: dict[str, Any]) -> None:
         """The run in the folder is continued: in the precision that it began in, from the teacher that it began with.
@@ -65,6 +81,7 @@ class Record:
             folder = self.trainer.folder.path
             raise UserError(f"{folder}: cannot be resumed: {now['path']} is no longer the teacher that it began with")
         self.told["started"] = kept["started"] or self.told["started"]
+        self._start(kept.get("start"))
         # What `auto` was where the run began, it stays elsewhere.
         self.trainer.precision = kept["precision"] or self.run.precision
         self.told["protocol"]["precision"] = self.trainer.precision
@@ -175,6 +192,8 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "command": command_line(),
+        "commit": commit(),
         "started": now(),
         **progress([]),
         "finished": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def run_all(
         for run in left:
             # A student is given its teacher's outcome, so Ray starts it when there is one.
             teacher = tasks.get(run.teacher) if run.teacher is not None else None
-            tasks[run] = task.remote(run, "cuda" if on_gpu else "cpu", os.getcwd(), teacher)
+            tasks[run] = task.remote(run, "cuda" if on_gpu else "cpu", os.getcwd(), sys.argv, teacher)
         try:
             _follow(ray, tasks, watch)
         except KeyboardInterrupt:
@@ -62,11 +63,12 @@ def run_all(
         ray.shutdown()
 
 
-def _make(run: PlannedRun, device: str, folder: str, teacher: Outcome | None) -> Outcome:
+def _make(run: PlannedRun, device: str, folder: str, command: list[str], teacher: Outcome | None) -> Outcome:
     """The task: one run, in a worker process of Ray's."""
     if run.teacher is not None and teacher is not None and teacher.status != "finished":
         return Outcome("skipped", f"it needs {run.teacher.name}")
     os.chdir(folder)
+    sys.argv = command  # which the record tells
     return execute(run, device)
 
 

@@ -44,9 +44,9 @@ def state(run: PlannedRun) -> State:
     config: dict[str, Any] = {}
     with contextlib.suppress(UserError):  # the checkpoint holds it too, and is what counts when the run goes on
         config = read_yaml(folder.path / "config.yaml")
-    folder.check_configuration(config)
     record = folder.record()
     status, epoch = record.get("status"), record.get("epoch")
+    folder.check_configuration(config, epoch if type(epoch) is int else 0)
     if run_lock.held(folder.path):
         status = "running"
     elif status not in ("finished", "failed", "diverged"):
