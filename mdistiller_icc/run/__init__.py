@@ -75,7 +75,7 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
         ranks.from_first(lambda: _check_place(found, overwrite))
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset)
-    student = resolve.build(found.models, found.student, cfg, dataset.num_classes)
+    student = resolve.begin(found.models, found.student, cfg, dataset.num_classes)
     probe(student, dataset.image_size)
     distiller = base.build(found.distiller, student, teacher, cfg, dataset.num_data).to(found.device)
     trainer = found.trainer(
