@@ -110,7 +110,7 @@ def begin(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> 
     if network is None or not network.tag:
         return build(models, name, cfg, num_classes)
     _say_normalised(name, network, cfg)
-    return pretrained.build(network, name, pretrained=True, num_classes=num_classes)
+    return pretrained.build(network, name, pretrained=True, key="DISTILLER.STUDENT", num_classes=num_classes)
 
 
 def _say_normalised(name: str, network: ZooNetwork, cfg: CfgNode) -> None:

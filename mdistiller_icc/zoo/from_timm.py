@@ -57,8 +57,8 @@ def build(name: str, tag: str, num_classes: int, pretrained: bool) -> nn.Module:
         except (OSError, RuntimeError, ValueError) as error:  # whatever a hub, a network or a file in a cache may say
             reason = str(error).partition(". ")[0].partition("\n")[0]
             raise UserError(
-                f"timm/{full}: its weights cannot be had from {where} ({reason:.120}); name a file with "
-                "DISTILLER.TEACHER_CKPT, or HF_HOME a folder that has them"
+                f"timm/{full}: its weights cannot be had from {where} ({reason:.120}); HF_HOME may be a folder that "
+                "has them, DISTILLER.TEACHER_CKPT and STUDENT_CKPT files"
             ) from None
     else:
         model = _timm().create_model(full, num_classes=num_classes)
