@@ -132,7 +132,7 @@ def test_what_a_pair_lacks_is_told_in_a_line(method, message, images):
 @pytest.mark.parametrize("name, message", [
     pytest.param("timm/convnext_tinny", "timm has no network 'convnext_tinny' .did you mean 'convnext_tiny'",
                  marks=needs_timm),
-    pytest.param("timm/test_vit.r16_in1k", "timm has no weights 'r16_in1k' of test_vit .did you mean 'r160_in1k'.*; it has",
+    pytest.param("timm/test_vit.r16_in1k", "timm has no weights 'r16_in1k' of test_vit .did you mean 'r160_in1k'",
                  marks=needs_timm),
     ("torchvision/vit_b_61", "torchvision has no network 'vit_b_61' .did you mean 'vit_b_16'"),
     ("torchvision/resnet18.V1", "torchvision has no weights 'V1' of resnet18; it has IMAGENET1K_V1"),
