@@ -72,7 +72,7 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     with first_here():
         dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout, strong=found.strong)
     if role == "teacher":
-        ranks.from_first(lambda: _check_place(found, overwrite))
+        ranks.from_first(lambda: check_place(found, overwrite))
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset)
     student = resolve.build(found.models, found.student, cfg, dataset.num_classes)
@@ -94,11 +94,11 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
 
 
 def _publish(found: Resolved, overwrite: bool, record: Record, student: nn.Module) -> None:
-    _check_place(found, overwrite)  # another run may have come first
+    check_place(found, overwrite)  # another run may have come first
     record.publish(student)
 
 
-def _check_place(found: Resolved, overwrite: bool) -> None:
+def check_place(found: Resolved, overwrite: bool) -> None:
     """Refuse to train a teacher that could not be put into the store.
 
     Raises:

@@ -181,7 +181,7 @@ def _caption(cell: Cell, most: int, n: int, rows: list[Line]) -> str:
     spread = "mean ± standard deviation over seeds" if most > 1 else "one run per cell, so no spread"
     gains = any(place and place.gain for row in rows for place in row.places)
     interval = "; gains in points with their 95 % interval, paired on the seed" if gains and most > 1 else ""
-    return f"Test {METRICS[cell.metric]} accuracy in %, {CHOSEN[cell.select]}; {spread}{interval}{_times(n, rows)}."
+    return f"Test {METRICS[cell.metric]} in %, {CHOSEN[cell.select]}; {spread}{interval}{_times(n, rows)}."
 
 
 def _times(n: int, rows: list[Line]) -> str:

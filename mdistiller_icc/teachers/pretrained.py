@@ -16,14 +16,25 @@ from mdistiller_icc.errors import UserError
 INSTEAD = "or name a file with DISTILLER.TEACHER_CKPT"
 
 
-def build(factory: Any, architecture: str, *, pretrained: bool = False, **arguments: Any) -> nn.Module:
+def build(
+    factory: Any,
+    architecture: str,
+    *,
+    pretrained: bool = False,
+    key: str = "DISTILLER.TEACHER",
+    instead: str = INSTEAD,
+    **arguments: Any,
+) -> nn.Module:
     """Call ``factory(pretrained=bool)`` of a host's ImageNet networks.
+
+    Args:
+        key: the setting that asked for the weights, for the message, and ``instead`` another way to have some.
 
     Raises:
         UserError: its weights cannot be downloaded or read; the message says which file belongs where.
     """
     try:
-        with _downloads_told(architecture):
+        with _downloads_told(f"{key} {architecture}", instead):
             model: nn.Module = factory(pretrained=pretrained, **arguments)
             return model
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -31,13 +42,13 @@ def build(factory: Any, architecture: str, *, pretrained: bool = False, **argume
             raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"DISTILLER.TEACHER {architecture}: its weights cannot be read ({first:.120}); "
-            f"delete what lies in {torch.hub.get_dir()}/checkpoints, {INSTEAD}"
+            f"{key} {architecture}: its weights cannot be read ({first:.120}); "
+            f"delete what lies in {torch.hub.get_dir()}/checkpoints, {instead}"
         ) from None
 
 
 @contextlib.contextmanager
-def _downloads_told(architecture: str) -> Iterator[None]:
+def _downloads_told(wanted: str, instead: str) -> Iterator[None]:
     """Make a failed download of torch's one line."""
     download = torch.hub.download_url_to_file
 
@@ -47,7 +58,7 @@ def _downloads_told(architecture: str) -> Iterator[None]:
         except (OSError, RuntimeError) as error:  # no network, or not the file that was expected
             reason = error.reason if isinstance(error, URLError) else error
             raise UserError(
-                f"DISTILLER.TEACHER {architecture}: {url} cannot be downloaded ({reason}); put it at {dst}, {INSTEAD}"
+                f"{wanted}: {url} cannot be downloaded ({reason}); put it at {dst}, {instead}"
             ) from None
 
     torch.hub.download_url_to_file = told

@@ -33,7 +33,7 @@ def write(report: Report) -> str:
     style = here.with_name("page.css").read_text(encoding="utf-8")
     script = here.with_name("page.js").read_text(encoding="utf-8")
     counts = [f"{report.runs} run{'s' * (report.runs != 1)}"]
-    counts += [f"{METRICS[report.metric]} accuracy, {CHOSEN[report.select]}"]
+    counts += [f"{METRICS[report.metric]}, {CHOSEN[report.select]}"]
     counts += [f'<a href="#left-out">{len(report.left_out)} left out</a>'] if report.left_out else []
     said = f"<h1>Distillation results</h1><p>{' · '.join(counts)}</p>{_contents(report)}{_filters(report)}"
     body = [f"<header>{said}</header>", "<main>"]
