@@ -42,7 +42,7 @@ def _main(given: argparse.Namespace, options: list[str]) -> None:
     from mdistiller_icc.detection.settings import configure
     from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.own_code import import_all
-    from mdistiller_icc.tables.text import AP
+    from mdistiller_icc.tables.metrics import AP
 
     import_all(given.imports)
     cfg = configure(given.cfg, options, given.seed)

@@ -17,7 +17,7 @@ from mdistiller_icc.detection.coco import Coco
 from mdistiller_icc.detection.loaders import TestLoader
 from mdistiller_icc.engine.precision import autocast
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.tables.text import AP
+from mdistiller_icc.tables.metrics import AP
 
 KINDS = {"box": "bbox", "mask": "segm"}
 """What is measured of a detector, and pycocotools' name for it."""

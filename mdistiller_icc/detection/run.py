@@ -31,7 +31,7 @@ from mdistiller_icc.paths import expand
 from mdistiller_icc.run import check_place, processes, resolve_device
 from mdistiller_icc.run.record import Record
 from mdistiller_icc.run.resolved import Resolved
-from mdistiller_icc.tables.text import AP
+from mdistiller_icc.tables.metrics import AP
 from mdistiller_icc.teachers import checkpoint, resolve, store
 
 OF_PROTOCOL = ("EPOCH_STEPS", "WARMUP_STEPS", "WARMUP_FACTOR", "MIN_SIZE", "MAX_SIZE", "BACKBONE", "TRAINABLE", "NORM",

@@ -65,7 +65,7 @@ DEFAULTS = {
     },
     "LOG": {"SAVE_CHECKPOINT_FREQ": 100},
     "DKD": {"ALPHA": 1.0, "BETA": 0.25, "T": 1.0, "WARMUP": 0},
-    "KD": {"TEMPERATURE": 1.0, "CE_WEIGHT": 1.0, "KD_WEIGHT": 1.0},
+    "KD": {"TEMPERATURE": 1.0, "LOSS": {"CE_WEIGHT": 1.0, "KD_WEIGHT": 1.0}},
     "CKD": {"CL_WEIGHT": 0.1, "TEMPERATURE": 1.0},
     "REVIEWKD": {"REVIEWKD_WEIGHT": 1.0, "WARMUP_EPOCHS": 0},
     "ICC": {"POSITIVE": "twin"},

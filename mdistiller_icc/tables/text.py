@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from mdistiller_icc.tables.records import KINDS, Column
 
-_AP = {
-    "ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "APs", "ap_medium": "APm", "ap_large": "APl",
-}  # fmt: skip
-AP = {f"{kind}_{name}": f"{kind} {shown}" for kind in ("box", "mask") for name, shown in _AP.items()}
-"""The figures of detectors."""
-METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", **AP}
 CHOSEN = {
     "last": "last epoch",
     "mean10": "mean of the last 10 epochs",

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.tables.cells import Cell, columns
 from mdistiller_icc.tables.curves import Curve, accuracy_range, chart, read
+from mdistiller_icc.tables.metrics import METRICS
 from mdistiller_icc.tables.records import Column
 from mdistiller_icc.tables.report import Report, Sheet, Shown
 from mdistiller_icc.tables.statistics import Difference
-from mdistiller_icc.tables.text import CHOSEN, METRICS, headed, named, one_line, teacher_named
+from mdistiller_icc.tables.text import CHOSEN, headed, named, one_line, teacher_named
 
 SUFFIX = ".html"
 MOST_CHARTS = 150
