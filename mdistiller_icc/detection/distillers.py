@@ -141,10 +141,10 @@ class PyramidReview(ReviewKD):
 class ICCDetector(Detector):
     """The ICC recipe for the teacher of detectors; the paper has classifiers alone, so all of this is our reading [R].
 
-    A sample is a positive proposal, its feature the box head's, its class the label, and the gate looks at the
-    probabilities of its logits, the background's among them. Another proposal of the same object is the other view of
-    it, so a proposal that has none takes no part; the negatives are proposals of other objects of the class. Each
-    process has its own queues.
+    A sample is an object, seen through a positive proposal of it: the feature is the box head's, and the gate looks at
+    the probabilities of its logits, the background's among them. Another proposal of the same object is the other view
+    of it, so an object with one alone takes no part. The negatives are other objects of the class. Each process has
+    its own queues.
 
     Args:
         student: the future teacher.
@@ -188,20 +188,19 @@ class ICCDetector(Detector):
 
 
 def two_of_one_object(objects: Tensor) -> tuple[Tensor, Tensor]:
-    """Every proposal whose object has another one, with the next of them, the last with the first.
+    """The first and the last proposal of every object that has two of them or more.
 
     Args:
         objects: each proposal's, (R,); below 0 for none.
 
     >>> two_of_one_object(torch.tensor([4, -1, 7, 4, 4]))
-    (tensor([0, 3, 4]), tensor([3, 4, 0]))
+    (tensor([0]), tensor([4]))
     """
-    sorted_objects, order = objects.sort(stable=True)
-    place = torch.arange(len(objects), device=objects.device)
-    first, end = (torch.searchsorted(sorted_objects, sorted_objects, right=right) for right in (False, True))
-    following = torch.where(place + 1 < end, place + 1, first)
-    several_of_it = (end - first > 1) & (sorted_objects >= 0)
-    return order[several_of_it], order[following[several_of_it]]
+    ordered, order = objects.sort(stable=True)
+    begins = torch.searchsorted(ordered, ordered.unique())
+    ends = torch.searchsorted(ordered, ordered.unique(), right=True) - 1
+    several_of_it = (ends > begins) & (ordered[begins] >= 0)
+    return order[begins[several_of_it]], order[ends[several_of_it]]
 
 
 ALONE: dict[str, type[Detector]] = {"NONE": Detector, "ICC": ICCDetector}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -12,8 +13,8 @@ from PIL import Image
 
 pytest.importorskip("pycocotools")
 
-PHOTOGRAPHS = Path("data/cifar100")
-"""Where a checkout may have photographs; handwritten digits, which are always there, serve otherwise."""
+PICTURES = "MDISTILLER_ICC_PICTURES"
+"""The variable that may name a folder of class folders of small photographs, such as CIFAR's; else digits serve."""
 SIDE = 96
 SMALL = [
     "DETECTION.MIN_SIZE", f"[{SIDE}]", "DETECTION.MAX_SIZE", "128", "DETECTION.BACKBONE", "none", "DETECTION.TRAINABLE", "5",
@@ -24,8 +25,11 @@ SMALL = [
 """What brings a detector's run to the size of a test."""
 
 
-def pictures() -> tuple[dict[str, list[np.ndarray]], bool]:
-    """Small pictures by their class, (H, W, 3) bytes, and whether they are photographs."""
+def pictures() -> dict[str, list[np.ndarray]]:
+    """Small pictures by their class, (H, W, 3) bytes."""
+    if folder := os.environ.get(PICTURES):
+        files = {below.name: sorted(below.iterdir())[:100] for below in sorted(Path(folder).iterdir())}
+        return {name: [np.asarray(Image.open(file).convert("RGB")) for file in several] for name, several in files.items()}
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -34,19 +38,19 @@ def pictures() -> tuple[dict[str, list[np.ndarray]], bool]:
         images = digits.images[digits.target == label][:60]
         grey = [np.kron(255 - image * 15, np.ones((4, 4))).astype(np.uint8) for image in images]
         found[f"digit {label}"] = [np.repeat(image[..., None], 3, axis=2) for image in grey]
-    return found, False
+    return found
 
 
-def make(folder: Path, name: str, count: int, seed: int, whole: bool = True) -> Path:
+def make(folder: Path, name: str, count: int, seed: int) -> Path:
     """Write ``count`` canvases of one to three pictures each, and their annotations; returns the latter's file."""
-    found, _ = pictures()
+    found = pictures()
     names = sorted(found)
     numbers = np.random.default_rng(seed)
     images, annotations = [], []
     (folder / name).mkdir(parents=True)
     (folder / "annotations").mkdir(exist_ok=True)
     for image in range(1, count + 1):
-        height, width = SIDE, SIDE + 16 * (whole and image % 4 == 0)
+        height, width = SIDE + 16 * (image % 4 == 1), SIDE + 16 * (image % 4 == 0)
         canvas = numbers.normal(120, 12, (height, width, 3)).clip(0, 255).astype(np.uint8)
         taken = np.zeros((height, width), bool)
         for _ in range(numbers.integers(1, 4)):
@@ -83,8 +87,28 @@ def options(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def pasted(tmp_path_factory):
-    """The folder of such a data set: 24 images to train on and 12 to test on, some lying."""
+    """The folder of such a data set: 14 images to train on and 6 to test on; some stand, some lie."""
     folder = tmp_path_factory.mktemp("pasted")
-    make(folder, "train", 24, seed=0)
-    make(folder, "val", 12, seed=1)
+    make(folder, "train", 14, seed=0)
+    make(folder, "val", 6, seed=1)
     return folder
+
+
+@pytest.fixture
+def configured(pasted):
+    """A detector's configuration on that data set: ``configured("DISTILLER.TYPE", "DKD", …)``."""
+    from mdistiller_icc.detection.settings import configure
+
+    return lambda *more: configure(None, [*options(pasted), *more])
+
+
+@pytest.fixture(scope="session")
+def batch(pasted):
+    """A batch of its training images, and targets with masks, anew each time: ``batch()``."""
+    from mdistiller_icc.detection.coco import Coco
+    from mdistiller_icc.detection.loaders import TrainLoader
+
+    data = Coco(pasted / "annotations" / "train.json", pasted / "train", masks=True)
+    loader = TrainLoader(data, 2, 0, seed=3, workers=0)
+    held = next(iter(loader))
+    return lambda: copy.deepcopy(held)
