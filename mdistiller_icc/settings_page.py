@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from mdistiller_icc.detection.settings import SETTINGS
 from mdistiller_icc.plugin import METHODS
 from mdistiller_icc.schema import of_every_run
 from mdistiller_icc.settings import KINDS, Setting, each
@@ -13,7 +14,8 @@ from mdistiller_icc.settings import KINDS, Setting, each
 HEAD = """# Every setting
 
 Made by `python -m mdistiller_icc.settings_page docs/settings.md` from what the package checks before a run begins; a
-value out of its range is refused in one line. The first six groups are of every run, the others of one method each.
+value out of its range is refused in one line. The first six groups are of every run, the others of one method each, and
+the last of detectors, some of whose other defaults are their own ([detection.md](detection.md)).
 With a real mdistiller as host the same ranges hold, for its own methods too where keys and types agree; defaults are
 its own.
 
@@ -41,7 +43,8 @@ def page() -> str:
 
 
 def _groups() -> Iterator[str]:
-    for group, found in {**of_every_run(), **{name: method.settings for name, method in METHODS.items()}}.items():
+    methods = {name: method.settings for name, method in METHODS.items()}
+    for group, found in {**of_every_run(), **methods, "DETECTION": SETTINGS}.items():
         if found:
             yield f"## {group}\n\n| Setting | Type | Default | Range | |\n|---|---|---|---|---|"
             for name, one in each(found, f"{group}."):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mdistiller_icc import ranks
 from mdistiller_icc.detection.coco import Coco
-from mdistiller_icc.detection.loaders import TestLoader
+from mdistiller_icc.detection.loaders import EvaluationLoader
 from mdistiller_icc.engine.precision import autocast
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.tables.metrics import AP
@@ -34,7 +34,7 @@ def needed() -> None:
 
 
 def evaluate(
-    detector: nn.Module, loader: TestLoader, device: torch.device, precision: str = "fp32", masks: bool = False
+    detector: nn.Module, loader: EvaluationLoader, device: torch.device, precision: str = "fp32", masks: bool = False
 ) -> dict[str, float | None]:
     """AP, AP50, AP75 and AP of small, medium and large objects, in percent; None where there is no such object.
 
@@ -59,7 +59,7 @@ def evaluate(
 
 @torch.no_grad()
 def detections(
-    detector: nn.Module, loader: TestLoader, device: torch.device, precision: str = "fp32", masks: bool = False
+    detector: nn.Module, loader: EvaluationLoader, device: torch.device, precision: str = "fp32", masks: bool = False
 ) -> Iterator[dict[str, Any]]:
     """What the detector finds, in COCO's form of results."""
     for image, number in loader:

@@ -136,7 +136,7 @@ def _together(items: list[tuple[Tensor, Target] | UserError]) -> Batch | UserErr
     return images, targets
 
 
-class TestLoader:
+class EvaluationLoader:
     """The test images one by one: ``(image (3, H, W) in [0, 1], its id)``; of several processes each has its share."""
 
     def __init__(self, data: Coco, workers: int) -> None:
@@ -172,7 +172,7 @@ class Loaded:
 
     name: str
     train: TrainLoader
-    test: TestLoader
+    test: EvaluationLoader
     classes: tuple[str, ...]
     augmentation: str = "flip"
     strong: None = None
@@ -208,9 +208,9 @@ def load(cfg: CfgNode, seed: int, masks: bool) -> Loaded:
     return Loaded(cfg.DATASET.TYPE, train, tested, trained.classes)
 
 
-def test(cfg: CfgNode) -> TestLoader:
+def test(cfg: CfgNode) -> EvaluationLoader:
     """The test images alone; see `load`."""
-    return TestLoader(_split(cfg, cfg.DETECTION.VAL, masks=False), cfg.DATASET.NUM_WORKERS)
+    return EvaluationLoader(_split(cfg, cfg.DETECTION.VAL, masks=False), cfg.DATASET.NUM_WORKERS)
 
 
 def _split(cfg: CfgNode, node: CfgNode, masks: bool) -> Coco:

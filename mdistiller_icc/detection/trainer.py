@@ -15,7 +15,7 @@ from mdistiller_icc.engine.trainer import Trainer
 class DetectionTrainer(Trainer):
     """Trains a `Detector`; the learning rate rises over ``DETECTION.WARMUP_STEPS``, and AP is what counts.
 
-    Its loaders are `TrainLoader` and `TestLoader`; what they yield is a list of images and one of targets.
+    Its loaders are `TrainLoader` and `EvaluationLoader`; what they yield is a list of images and one of targets.
     """
 
     score = "test_box_ap"

@@ -57,9 +57,7 @@ def _downloads_told(wanted: str, instead: str) -> Iterator[None]:
             download(url, dst, *args, **kwargs)
         except (OSError, RuntimeError) as error:  # no network, or not the file that was expected
             reason = error.reason if isinstance(error, URLError) else error
-            raise UserError(
-                f"{wanted}: {url} cannot be downloaded ({reason}); put it at {dst}, {instead}"
-            ) from None
+            raise UserError(f"{wanted}: {url} cannot be downloaded ({reason}); put it at {dst}, {instead}") from None
 
     torch.hub.download_url_to_file = told
     try:

@@ -17,10 +17,11 @@ PICTURES = "MDISTILLER_ICC_PICTURES"
 """The variable that may name a folder of class folders of small photographs, such as CIFAR's; else digits serve."""
 SIDE = 96
 SMALL = [
-    "DETECTION.MIN_SIZE", f"[{SIDE}]", "DETECTION.MAX_SIZE", "128", "DETECTION.BACKBONE", "none", "DETECTION.TRAINABLE", "5",
-    "DETECTION.NORM", "batch", "DETECTION.FPN_CHANNELS", "32", "DETECTION.BOX_WIDTH", "64", "DETECTION.MASK_WIDTH", "16",
-    "DETECTION.ANCHORS", "[16, 24, 32, 48, 64]", "DETECTION.RPN_KEPT", "200", "DETECTION.PROPOSALS", "64",
-    "DETECTION.WARMUP_STEPS", "4", "DATASET.NUM_WORKERS", "0", "SOLVER.BATCH_SIZE", "4", "DATASET.TYPE", "pasted",
+    "DETECTION.MIN_SIZE", f"[{SIDE}]", "DETECTION.MAX_SIZE", "128", "DETECTION.BACKBONE", "none",
+    "DETECTION.TRAINABLE", "5", "DETECTION.NORM", "batch", "DETECTION.FPN_CHANNELS", "32", "DETECTION.BOX_WIDTH", "64",
+    "DETECTION.MASK_WIDTH", "16", "DETECTION.ANCHORS", "[16, 24, 32, 48, 64]", "DETECTION.RPN_KEPT", "200",
+    "DETECTION.PROPOSALS", "64", "DETECTION.WARMUP_STEPS", "4", "DATASET.NUM_WORKERS", "0", "SOLVER.BATCH_SIZE", "4",
+    "DATASET.TYPE", "pasted",
 ]  # fmt: skip
 """What brings a detector's run to the size of a test."""
 
@@ -29,7 +30,9 @@ def pictures() -> dict[str, list[np.ndarray]]:
     """Small pictures by their class, (H, W, 3) bytes."""
     if folder := os.environ.get(PICTURES):
         files = {below.name: sorted(below.iterdir())[:100] for below in sorted(Path(folder).iterdir())}
-        return {name: [np.asarray(Image.open(file).convert("RGB")) for file in several] for name, several in files.items()}
+        return {
+            name: [np.asarray(Image.open(file).convert("RGB")) for file in several] for name, several in files.items()
+        }
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -41,7 +44,7 @@ def pictures() -> dict[str, list[np.ndarray]]:
     return found
 
 
-def make(folder: Path, name: str, count: int, seed: int) -> Path:
+def make(folder: Path, name: str, count: int, seed: int, square: bool = False) -> Path:
     """Write ``count`` canvases of one to three pictures each, and their annotations; returns the latter's file."""
     found = pictures()
     names = sorted(found)
@@ -50,7 +53,7 @@ def make(folder: Path, name: str, count: int, seed: int) -> Path:
     (folder / name).mkdir(parents=True)
     (folder / "annotations").mkdir(exist_ok=True)
     for image in range(1, count + 1):
-        height, width = SIDE + 16 * (image % 4 == 1), SIDE + 16 * (image % 4 == 0)
+        height, width = (SIDE, SIDE) if square else (SIDE + 16 * (image % 4 == 1), SIDE + 16 * (image % 4 == 0))
         canvas = numbers.normal(120, 12, (height, width, 3)).clip(0, 255).astype(np.uint8)
         taken = np.zeros((height, width), bool)
         for _ in range(numbers.integers(1, 4)):

@@ -154,7 +154,10 @@ def test_batches_are_the_same_again_and_every_image_comes_once_a_pass(pasted):
     seen = [image for step in range(7) for image, _ in loader._keys(step)]
     assert sorted(seen) == list(range(14)) and seen != sorted(seen)
     assert [loader._keys(step) for step in range(7, 14)] != [loader._keys(step) for step in range(7)]
-    mixed = [len({data.pictures[image].height > data.pictures[image].width for image, _ in loader._keys(s)}) for s in range(7)]
+    mixed = [
+        len({data.pictures[image].height > data.pictures[image].width for image, _ in loader._keys(s)})
+        for s in range(7)
+    ]
     assert mixed.count(2) <= 1  # the rest alone
 
     # An epoch of another length goes through the same steps.

@@ -24,7 +24,12 @@ def test_a_pyramid_has_five_levels_of_strides_4_to_64(configured, name):
 
 @pytest.mark.parametrize(
     "name, trained, first",
-    [("resnet18_fpn", 3, "layer2"), ("resnet18_fpn", 5, "conv1"), ("mobilenet_v2_fpn", 2, "7"), ("mobilenet_v2_fpn", 5, "0")],
+    [
+        ("resnet18_fpn", 3, "layer2"),
+        ("resnet18_fpn", 5, "conv1"),
+        ("mobilenet_v2_fpn", 2, "7"),
+        ("mobilenet_v2_fpn", 5, "0"),
+    ],
 )
 def test_the_deepest_stages_are_trained(configured, name, trained, first):
     detector = models.build(name, configured("DETECTION.TRAINABLE", str(trained)), 4)
@@ -75,7 +80,9 @@ def test_rows_of_masks_too():
     detector = maskrcnn_resnet50_fpn(num_classes=6, weights=None, weights_backbone=None).eval()
     feature = torch.randn(1, 256, 14, 14)
     masks = detector.roi_heads.mask_predictor(feature)
-    assert torch.allclose(models.keep_rows(detector, [0, 3]).roi_heads.mask_predictor(feature), masks[:, [0, 3]], atol=1e-6)
+    assert torch.allclose(
+        models.keep_rows(detector, [0, 3]).roi_heads.mask_predictor(feature), masks[:, [0, 3]], atol=1e-6
+    )
 
 
 def test_names_and_categories_that_are_none(configured):
