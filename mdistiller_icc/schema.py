@@ -151,6 +151,7 @@ FORKS = {
 }
 """Keys of published forks (CKD's, DeepKD's) with the one of ours that says the same; True and False are schedules."""
 HINTS = {
+    "DETECTION": "; detectors are trained by tools/train_detection.py",
     "SOLVER.SCHEDULER": "; SOLVER.SCHEDULE step or cosine says it here",
     "SOLVER.LR_SCHEDULE": "; SOLVER.SCHEDULE step or cosine says it here",
     "SOLVER.LR_SCHEDULER": "; SOLVER.SCHEDULE step or cosine says it here",

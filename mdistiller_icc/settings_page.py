@@ -6,15 +6,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from mdistiller_icc.detection.settings import SETTINGS
 from mdistiller_icc.plugin import METHODS
 from mdistiller_icc.schema import of_every_run
 from mdistiller_icc.settings import KINDS, Setting, each
 
 HEAD = """# Every setting
 
-The first six groups are of every run, the others of one method each. A value out of its range is refused in one line
-before a run begins. With a real mdistiller as host defaults are its own; the same ranges hold, for its own methods too
-where keys and types agree.
+The first six groups are of every run, the others of one method each, and the last of detectors, some of whose other
+defaults are their own ([detection.md](detection.md)). A value out of its range is refused in one line before a run
+begins. With a real mdistiller as host defaults are its own; the same ranges hold, for its own methods too where keys
+and types agree.
 
 How values are written:
 
@@ -44,7 +46,8 @@ def page() -> str:
 
 
 def _groups() -> Iterator[str]:
-    for group, found in {**of_every_run(), **{name: method.settings for name, method in METHODS.items()}}.items():
+    methods = {name: method.settings for name, method in METHODS.items()}
+    for group, found in {**of_every_run(), **methods, "DETECTION": SETTINGS}.items():
         if found:
             yield f"## {group}\n\n| Setting | Default | Meaning | Type | Range |\n|---|---|---|---|---|"
             for name, one in each(found, f"{group}."):

@@ -85,7 +85,7 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
 
 def chosen_settings(cfg: CfgNode) -> pair_settings.Chosen | None:
     """Which settings of a run are those published for its pair; None if it learns from nobody or asks for none."""
-    if cfg.DISTILLER.TYPE in store.KINDS:
+    if cfg.DISTILLER.TYPE in store.KINDS or cfg.EXPERIMENT.PAIR_SETTINGS != "published":
         return None
     return pair_settings.chosen(cfg, _architecture(cfg), register(verbose=False).host.CFG)
 

@@ -249,7 +249,8 @@ def publish(
     """
     architecture, dataset = record["student"]["architecture"], record["dataset"]
     file = store.path(dataset, store.TeacherName(architecture, kind), named_seed)
-    told = {key: record[key] for key in ("dataset", "seed", "top1", "protocol", "method_config", "versions")}
+    says = ("dataset", "seed", "top1", "box_ap", "mask_ap", "protocol", "method_config", "versions")
+    told = {key: record[key] for key in says if key in record}
     meta = {"architecture": architecture, "kind": kind, "classes": list(classes), "run": run_of(record), **told}
     checkpoint.save({"model": model.state_dict(), "meta": meta}, file)
     return file
