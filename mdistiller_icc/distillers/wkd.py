@@ -65,8 +65,12 @@ class WKD(LogitDistiller):
         device, wanted = self.cost.device, self.own.IMAGES
         found: list[list[Tensor]] = [[] for _ in range(self.classes)]
         for image, target, *_ in train_loader:
-            feature = self.teach(image.to(device))[1]["feats"][-1]
-            feature, target = gather_rows(feature.flatten(2).transpose(1, 2), target.to(device))
+            features = self.teach(image.to(device))[1]
+            if "feats" in features:
+                feature = features["feats"][-1].flatten(2).transpose(1, 2)
+            else:  # of a network that returns logits alone
+                feature = features["pooled_feat"].unsqueeze(1)
+            feature, target = gather_rows(feature, target.to(device))
             for one, label in zip(feature, target.tolist(), strict=True):
                 if len(found[label]) < wanted:
                     found[label].append(one.clone())
