@@ -11,7 +11,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test,analysis]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,analysis,lint]'
 	touch $@
 
 quickstart: install

@@ -119,7 +119,9 @@ OURS: dict[str, Settings] = {
         "SCHEDULE": Setting("step", "How the learning rate falls.", choices=("step", "cosine")),
         "LR_MIN": Setting(0.0, "Learning rate that the cosine schedule ends at.", least=0, most=1e9),
         "PRECISION": Setting(
-            "fp32", "What networks compute in; auto is bf16 where it is fast.", choices=("fp32", "bf16", "auto")
+            "fp32",
+            "What networks compute in: fp32 as mdistiller; auto is bf16 where the hardware multiplies it.",
+            choices=("fp32", "bf16", "auto"),
         ),
         "CHANNELS_LAST": Setting(
             "auto", "Whether images are laid out channels-last.", choices=("auto", "always", "never")

@@ -14,8 +14,9 @@ from mdistiller_icc.tables.metrics import METRICS
 from mdistiller_icc.tables.report import Report
 from mdistiller_icc.tables.search import find
 from mdistiller_icc.tables.text import one_line
+from mdistiller_icc.tables.verdict import verdict
 
-__all__ = ["FORMATS", "METRICS", "SELECTIONS", "render"]
+__all__ = ["FORMATS", "METRICS", "SELECTIONS", "render", "verdict"]
 
 
 def render(

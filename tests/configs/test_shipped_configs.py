@@ -114,3 +114,9 @@ def test_what_is_meant_is_told(tmp_path, monkeypatch, given: str, told: str) -> 
     with pytest.raises(UserError) as raised:
         configure(given)
     assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "ckd" not in p.parts], ids=name)
+def test_says_which_precision_it_is_trained_in(path: Path) -> None:
+    assert 'PRECISION: "fp32" # as mdistiller; docs/speed.md is about auto' in path.read_text()
+    assert configure(str(path)).SOLVER.PRECISION == configure(None).SOLVER.PRECISION == "fp32"
