@@ -37,6 +37,8 @@ class Record:
     def __init__(self, run: Resolved, dataset: Any, teacher: dict[str, Any] | None, trainer: Trainer) -> None:
         self.run, self.trainer, self.classes = run, trainer, dataset.classes
         self.told = begin(run, dataset, teacher)
+        if ranks.world() > 1 and trainer.least_images > 1:  # batch norms see their own process's share alone
+            self.told["protocol"]["batch_norm_images"] = run.cfg.SOLVER.BATCH_SIZE // ranks.world()
         self.before: dict[str, Any] = {}
         self._keep()
         trainer.on_epoch = lambda: self.write("running")
@@ -49,6 +51,7 @@ class Record:
             "started": told["started"],
             "precision": told["protocol"]["precision"],
             "teacher": told["teacher"]["digest"] if told["teacher"] else None,
+            "tree": told["protocol"].get("tree"),
         }
 
     def go_on(self, kept: dict[str, Any]) -> None:
@@ -58,12 +61,15 @@ class Record:
             kept: what its checkpoint holds.
 
         Raises:
-            UserError: its teacher's checkpoint is another one now.
+            UserError: its teacher's checkpoint, or the tree of its images, is another one now.
         """
         self.before, now = self.trainer.folder.record(), self.told["teacher"]
         if kept["teacher"] and now and kept["teacher"] != now["digest"]:
             folder = self.trainer.folder.path
             raise UserError(f"{folder}: cannot be resumed: {now['path']} is no longer the teacher that it began with")
+        if (tree := self.told["protocol"].get("tree")) != kept.get("tree", tree):
+            folder, root = self.trainer.folder.path, self.run.cfg.DATASET.ROOT
+            raise UserError(f"{folder}: cannot be resumed: it was begun on other images than those in {root}")
         self.told["started"] = kept["started"] or self.told["started"]
         # What `auto` was where the run began, it stays elsewhere.
         self.trainer.precision = kept["precision"] or self.run.precision
@@ -146,6 +152,8 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
     protocol |= {name: True for name, on in switches.items() if on}
     if cfg.DATASET.IMAGE_SIZE is not None:
         protocol["image_size"] = cfg.DATASET.IMAGE_SIZE
+    if dataset.tree is not None:
+        protocol["tree"] = dataset.tree
     if solver.SCHEDULE == "cosine" and solver.LR_MIN:
         protocol["lr_min"] = solver.LR_MIN
     of_pair = chosen_settings(cfg)
