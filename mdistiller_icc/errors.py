@@ -82,6 +82,8 @@ def stop_when_terminated() -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the record is being written
+        if sys.platform != "win32":
+            signal.signal(signal.SIGCHLD, lambda *_: None)  # processes that decode may have been told to stop, too
         raise Terminated
 
     if threading.current_thread() is threading.main_thread():

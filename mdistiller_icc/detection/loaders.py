@@ -176,6 +176,7 @@ class Loaded:
     classes: tuple[str, ...]
     augmentation: str = "flip"
     strong: None = None
+    tree: None = None
 
     @property
     def num_data(self) -> int:
