@@ -66,11 +66,14 @@ def test_defaults_are_those_of_detection_and_every_key_is_described():
     assert (cfg.DKD.BETA, cfg.CKD.CL_WEIGHT, cfg.REVIEWKD.WARMUP_EPOCHS, cfg.KD.TEMPERATURE) == (0.25, 0.1, 0, 1)
     for name, one in settings.each(SETTINGS):
         assert one.meaning.endswith("."), name
+        if one.type in (int, float, list):
+            assert {one.least, one.above} != {None} and {one.most, one.below} != {None}, name
     assert {name for name, _ in settings.each(every())} >= {"DETECTION.TRAIN.IMAGES", "ICC.WEIGHT", "SOLVER.LR"}
 
 
 REFUSED = [
     (["DATASET.FRACTION", "0.5"], "DATASET.FRACTION 0.5: is for classifiers"),
+    (["DATASET.TYPE", "../mine"], "DATASET.TYPE names a folder"),
     (["SOLVER.COMPILE", "True"], "SOLVER.COMPILE True: is for classifiers"),
     (["DETECTION.PROPOSALS", "0"], "DETECTION.PROPOSALS must be at least 2"),
     (["DETECTION.ANCHORS", "[32, 64]"], "DETECTION.ANCHORS wants 5 numbers"),
