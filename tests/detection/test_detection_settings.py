@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mdistiller_icc import settings
 from mdistiller_icc.config import load_config
@@ -13,6 +15,9 @@ from mdistiller_icc.detection import run
 from mdistiller_icc.detection.distillers import ALONE, TAUGHT
 from mdistiller_icc.detection.models import NAMES, has_masks
 from mdistiller_icc.detection.settings import SETTINGS, configure, every
+from mdistiller_icc.detection.trainer import DetectionTrainer
+from mdistiller_icc.engine.schedule import learning_rate
+from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 
@@ -106,3 +111,27 @@ def test_a_teacher_is_trained_by_a_recipe_of_teachers(configured):
 def test_a_classifiers_command_says_who_trains_detectors():
     with pytest.raises(UserError, match="unknown key DETECTION; detectors are trained by tools/train_detection.py"):
         load_config(register(verbose=False).host.CFG, FILES[0])
+
+
+def test_the_learning_rate_rises_step_by_step_and_then_falls_by_epoch(configured, monkeypatch):
+    rates = []
+    monkeypatch.setattr(Trainer, "step", lambda self, inputs, epoch: rates.append(self.optimizer.param_groups[0]["lr"]))
+    trainer = object.__new__(DetectionTrainer)
+    trainer.cfg = configured(
+        "DETECTION.WARMUP_STEPS",
+        "4",
+        "DETECTION.WARMUP_FACTOR",
+        "0.2",
+        "SOLVER.LR",
+        "0.5",
+        "SOLVER.LR_DECAY_STAGES",
+        "[2]",
+    )
+    trainer.train_loader = range(3)
+    trainer.optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
+    for epoch in (1, 2, 3):
+        trainer.optimizer.param_groups[0]["lr"] = learning_rate(epoch, trainer.cfg.SOLVER)  # as an epoch begins
+        for step in (1, 2, 3):
+            trainer.watch = SimpleNamespace(step=step)
+            trainer.step({}, epoch)
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.05, 0.05, 0.05])
