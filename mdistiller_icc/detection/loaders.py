@@ -206,6 +206,7 @@ def load(cfg: CfgNode, seed: int, masks: bool) -> Loaded:
     if not tested.data.with_objects():
         raise UserError(f"{tested.data.file}: has no object to be found")
     train = TrainLoader(trained, cfg.SOLVER.BATCH_SIZE, node.EPOCH_STEPS, seed, workers)
+    trained.content.clear()  # which takes gigabytes of COCO
     return Loaded(cfg.DATASET.TYPE, train, tested, trained.classes)
 
 
