@@ -84,18 +84,23 @@ def training_parser(description: str, prog: str | None = None) -> argparse.Argum
         epilog="KEY VALUE pairs override the file, e.g. SOLVER.EPOCHS 2 DATASET.FRACTION 0.05",
     )
     add_configuration(parser)
+    add_pair_settings(parser, "none, or what the file says")
+    add_run(parser)
+    return parser
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that makes a run takes beside its configuration."""
     parser.add_argument("--resume", action="store_true", help="go on with this run where it stopped")
     parser.add_argument(
         "--epochs", type=_epochs, default=None, metavar="N",
         help="with --resume: N epochs in all, more than it was begun with, where its schedule allows that",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="start this run again even if it is there")
-    add_pair_settings(parser, "none, or what the file says")
     parser.add_argument("--seed", type=int, default=None, help="seed, named in the run and the teacher (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, …")
     add_quiet(parser)
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="overrides")
-    return parser
 
 
 def _epochs(text: str) -> int:

@@ -19,7 +19,7 @@ from yacs.config import CfgNode
 from mdistiller_icc import plugin, settings
 from mdistiller_icc.calling import call
 from mdistiller_icc.config import ADDED, load_config
-from mdistiller_icc.data import data_sets
+from mdistiller_icc.data import data_set, data_sets
 from mdistiller_icc.distillers.base import check_one_view, check_standardised
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.run_folder import flat
@@ -139,6 +139,7 @@ def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     name, dataset = cfg.DISTILLER.TEACHER, cfg.DATASET.TYPE
     architecture, _kind, file = resolve.find(models, cfg)
     if file is None:
+        resolve.check_classes(models, architecture, dataset, data_set(dataset).num_classes or ANY_NUMBER)
         models[name] = functools.partial(pretrained.build, models[name], architecture)
         return
     if resolve.loads_itself(models[name]):

@@ -20,8 +20,13 @@ MDISTILLERS: dict[str, Settings] = {
     },
     "DISTILLER": {
         "TYPE": Setting("NONE", "The method: one of those below, a sum such as DKD+CRD, or NONE for plain training."),
-        "TEACHER": Setting("ResNet50", "The network that is learnt from; X_icc and X_vanilla come from the store."),
-        "STUDENT": Setting("resnet32", "The network that is trained, in teacher recipes too."),
+        "TEACHER": Setting(
+            "ResNet50",
+            "The network that is learnt from; X_icc and X_vanilla come from the store. X may be timm/Y, torchvision/Y.",
+        ),
+        "STUDENT": Setting(
+            "resnet32", "The network that is trained, in teacher recipes too: the host's, timm/Y or torchvision/Y."
+        ),
     },
     "SOLVER": {
         "TRAINER": Setting("base", "The training loop: base, crd, dot, crd_dot or icc."),
@@ -148,6 +153,7 @@ FORKS = {
 }
 """Keys of published forks (CKD's, DeepKD's) with the one of ours that says the same; True and False are schedules."""
 HINTS = {
+    "DETECTION": "; detectors are trained by tools/train_detection.py",
     "SOLVER.SCHEDULER": "; SOLVER.SCHEDULE step or cosine says it here",
     "SOLVER.LR_SCHEDULE": "; SOLVER.SCHEDULE step or cosine says it here",
     "SOLVER.LR_SCHEDULER": "; SOLVER.SCHEDULE step or cosine says it here",

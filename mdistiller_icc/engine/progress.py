@@ -122,6 +122,7 @@ def evaluating(batches: Iterable[Any], what: str, quiet: bool = False) -> Iterab
 def summary(metrics: dict[str, Any]) -> str:
     """The figures that matter of an epoch, in a few words."""
     figures = [("train", "train_top1"), ("test", "test_top1"), ("held out", "holdout_top1")]
+    figures += [("box AP", "test_box_ap"), ("mask AP", "test_mask_ap")]
     shown = [f"{name} {metrics[key]:.2f} %" for name, key in figures if metrics.get(key) is not None]
     loss = metrics.get("train_loss")
     return ", ".join([f"loss {loss:.3f}" if loss is not None else "loss not finite", *shown])

@@ -75,10 +75,10 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     with first_here():
         dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout, strong=found.strong)
     if role == "teacher":
-        ranks.from_first(lambda: _check_place(found, overwrite))
+        ranks.from_first(lambda: check_place(found, overwrite))
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset, isinstance(progress, Silent))
-    student = resolve.build(found.models, found.student, cfg, dataset.num_classes)
+    student = resolve.begin(found.models, found.student, cfg, dataset.num_classes)
     begun = resume and RunFolder(cfg, found.name).begun()  # then its own checkpoint has all
     begins = (
         start.start(student, cfg, found.student, dataset.classes) if cfg.DISTILLER.STUDENT_CKPT and not begun else None
@@ -91,7 +91,7 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     check_smallest(min(dataset.train.sizes), trainer.least_images)
     for line in news():
         trainer.progress.about(line)
-    record = Record(found, dataset, whose, begins, trainer)
+    record = Record(found, dataset, whose, trainer, begins)
 
     with trainer.folder.alone(), record.kept():
         trainer.train(resume=resume, overwrite=overwrite)
@@ -103,11 +103,11 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
 
 
 def _publish(found: Resolved, overwrite: bool, record: Record, student: nn.Module) -> None:
-    _check_place(found, overwrite)  # another run may have come first
+    check_place(found, overwrite)  # another run may have come first
     record.publish(student)
 
 
-def _check_place(found: Resolved, overwrite: bool) -> None:
+def check_place(found: Resolved, overwrite: bool) -> None:
     """Refuse to train a teacher that could not be put into the store.
 
     Raises:

@@ -6,8 +6,8 @@ import contextlib
 import datetime
 import math
 import platform
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,16 +35,19 @@ class Record:
         told: what it says.
     """
 
+    metrics: ClassVar[tuple[str, ...]] = ("top1", "top5")
+    """The figures that runs are measured by; the first tells which epoch is the best."""
+
     def __init__(
         self,
         run: Resolved,
         dataset: Any,
         teacher: dict[str, Any] | None,
-        start: dict[str, Any] | None,
         trainer: Trainer,
+        start: dict[str, Any] | None = None,
     ) -> None:
         self.run, self.trainer, self.classes = run, trainer, dataset.classes
-        self.told = begin(run, dataset, teacher)
+        self.told = begin(run, dataset, teacher) | progress([], self.metrics)
         self._start(start)
         self.before: dict[str, Any] = {}
         self._keep()
@@ -89,7 +92,7 @@ class Record:
 
     def publish(self, model: nn.Module) -> None:
         """Put the trained teacher into the store, with what is told of it."""
-        self.told.update(progress(self.trainer.history))
+        self.told.update(progress(self.trainer.history, self.metrics))
         kind, seed = self.run.teacher_kind or "", self.run.cfg.EXPERIMENT.SEED
         published = resolve.publish(model, self.classes, kind, seed, self.told)
         self.told["digest"] = checkpoint.digest(published)  # by which its students' records name it
@@ -113,7 +116,7 @@ class Record:
         ended = now() if status == "finished" else None
         if ended and self.before.get("status") == status and self.before.get("epoch") == len(history):
             ended = str(self.before.get("finished"))  # there was nothing left to train
-        self.told.update(progress(history), status=status, finished=ended, error=error)
+        self.told.update(progress(history, self.metrics), status=status, finished=ended, error=error)
         if not self.trainer.folder.restored:
             self.trainer.folder.write_record(self.told)
 
@@ -195,7 +198,7 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         "command": command_line(),
         "commit": commit(),
         "started": now(),
-        **progress([]),
+        "epoch": 0,
         "finished": None,
         "error": None,
     }
@@ -210,17 +213,17 @@ def _settings_of(cfg: CfgNode, method: str) -> dict[str, Any]:
     return settings
 
 
-def progress(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a record says of the epochs trained so far."""
-    tested = [epoch for epoch in history if epoch.get("test_top1") is not None]
+def progress(history: list[dict[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
+    """What a record says of the epochs trained so far, by figures of which the first tells the best epoch."""
+    first = metrics[0]
+    tested = [epoch for epoch in history if epoch.get(f"test_{first}") is not None]
     training = [epoch["images_per_second"] for epoch in history]
     skipped = [epoch["skipped_steps"] for epoch in history if "skipped_steps" in epoch]
     return {
         "epoch": len(history),
         **({"skipped_steps": sum(skipped)} if skipped else {}),
-        "best_epoch": best(tested, lambda epoch: epoch["test_top1"])["epoch"] if tested else None,
-        "top1": accuracies(history, "top1"),
-        "top5": accuracies(history, "top5"),
+        "best_epoch": best(tested, lambda epoch: epoch[f"test_{first}"])["epoch"] if tested else None,
+        **{metric: accuracies(history, metric, first) for metric in metrics},
         "seconds": math.fsum(epoch["seconds"] for epoch in history),
         # the harmonic mean: all images over all training time
         "images_per_second": len(training) / math.fsum(1 / speed for speed in training) if training else None,

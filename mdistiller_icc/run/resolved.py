@@ -85,7 +85,7 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
 
 def chosen_settings(cfg: CfgNode) -> pair_settings.Chosen | None:
     """Which settings of a run are those published for its pair; None if it learns from nobody or asks for none."""
-    if cfg.DISTILLER.TYPE in store.KINDS:
+    if cfg.DISTILLER.TYPE in store.KINDS or cfg.EXPERIMENT.PAIR_SETTINGS != "published":
         return None
     return pair_settings.chosen(cfg, _architecture(cfg), register(verbose=False).host.CFG)
 
@@ -112,7 +112,8 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise UserError(f"--device {name}: {reason[:150]}") from None
+        here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        raise UserError(f"--device {name[:80]}: {reason[:150]}; here there is {here}") from None
     return device
 
 

@@ -13,7 +13,7 @@ from mdistiller_icc.run import configure
 from mdistiller_icc.shipped import find_config
 
 ROOT = Path(__file__).parents[2] / "configs"
-FILES = sorted(ROOT.rglob("*.yaml"))
+FILES = sorted(file for file in ROOT.rglob("*.yaml") if file.parent.name != "coco")  # whose files are of detectors
 TEACHERS = ("res56", "res110", "res32x4", "res50", "wrn40_2", "vgg13", "tiny_res18", "imagenet_res34", "imagenet_res50")
 METHODS = "kd dkd crd reviewkd at sp rkd vid pkt fitnet ckd bickd pckd icckd".split()
 # pair: batch, learning rate, w, τ; arXiv:2404.14109, authors' configurations
