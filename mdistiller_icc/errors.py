@@ -63,7 +63,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 
 SURROUNDINGS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR,
-    errno.EISDIR, errno.ENAMETOOLONG,
+    errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.EBUSY, errno.ETIMEDOUT, errno.EMFILE,
+    errno.ENFILE,
 }  # fmt: skip
 """Errors of the operating system that speak of disks, permissions and paths, not of this package."""
 
@@ -81,6 +82,8 @@ def stop_when_terminated() -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the record is being written
+        if sys.platform != "win32":
+            signal.signal(signal.SIGCHLD, lambda *_: None)  # processes that decode may have been told to stop, too
         raise Terminated
 
     if threading.current_thread() is threading.main_thread():

@@ -19,7 +19,7 @@ class Features(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise UserError(
-            f"the method needs the feature '{name}', and the network returns logits without it: name its layers with "
+            f"the method needs the feature '{name}', which the network does not return: name its layers with "
             "mdistiller_icc.with_features, or let forward return (logits, {'feats': [stem, stage, …], 'preact_feats': "
             "[the same before ReLU], 'pooled_feat': (B, D)})"
         )
@@ -66,13 +66,23 @@ def with_features(
 
 
 def complete(model: nn.Module, image_size: int) -> nn.Module:
-    """Have a network that returns logits alone return ``pooled_feat`` too; any other stays as it is.
+    """Have a network that returns logits alone return ``pooled_feat`` too, and any other say which feature it lacks.
 
     Args:
         model: returns logits ``(B, C)``, or ``(logits, features)``.
         image_size: height and width of the images that it takes.
     """
-    return with_features(model) if isinstance(returned(model, image_size), Tensor) else model
+    match returned(model, image_size):
+        case Tensor():
+            return with_features(model)
+        case (Tensor(), dict() as features) if not isinstance(features, Features):
+            model.register_forward_hook(_tell)
+    return model
+
+
+def _tell(_model: nn.Module, _inputs: Any, output: Any) -> tuple[Tensor, Features]:
+    logits, features = output
+    return logits, Features(features)
 
 
 Mixin = TypeVar("Mixin", bound=nn.Module)

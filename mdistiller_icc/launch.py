@@ -43,7 +43,7 @@ UNKNOWN = (
 
 def prepare() -> Host:
     """Register in the host and make its configuration read files as ours does; returns the host."""
-    registered = register()
+    registered = register(verbose=False)
     cfg = registered.host.CFG
     cfg.LOG.WANDB = False  # mdistiller turns it on for everybody, and fails where it is not installed
     torch.serialization.add_safe_globals(checkpoint.HARMLESS)
@@ -116,6 +116,7 @@ class LaunchedConfig(CfgNode):
             bare = resolve.loads_itself(models[node.STUDENT])
             models[NOBODY] = nobody if bare else (nobody, _in_mdistillers_layout({}))
         super().freeze()
+        register()  # says which host there is, now that nothing is amiss
         if self.EXPERIMENT.SEED is not None:
             seed_everything(self.EXPERIMENT.SEED)
 

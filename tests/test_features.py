@@ -18,6 +18,7 @@ from mdistiller_icc.run import configure
 from mdistiller_icc.teachers import resolve
 
 WITH_LOGITS = ["NONE", "KD", "DKD", "ICCKD", "CKD", "BICKD"]
+NEWER = ["DIST", "CTKD", "TTM", "WTTM", "NKD", "RLD", "DTKD", "GDKD", "NORMKD", "WKD", "KDPP"]
 WITH_POOLED = ["ICC", "RKD", "PKT", "CRD", "PCKD"]
 WITH_STAGES = ["AT", "FITNET", "KDSVD", "NST", "SP", "VID"]
 WITH_PREACT = ["REVIEWKD"]
@@ -71,7 +72,7 @@ def step(method, images, monkeypatch, wrap=lambda model: model):
     assert student.stem.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("method", WITH_LOGITS + WITH_POOLED)
+@pytest.mark.parametrize("method", WITH_LOGITS + NEWER + WITH_POOLED)
 def test_logits_alone_are_enough(method, images, monkeypatch):
     step(method, images, monkeypatch)
 
@@ -87,6 +88,15 @@ def test_others_say_in_a_line_what_forward_must_return(method, images, monkeypat
 @pytest.mark.parametrize("method", ["KD", "RKD", *WITH_STAGES, *WITH_PREACT])
 def test_named_layers_are_enough_for_them(method, images, monkeypatch):
     step(method, images, monkeypatch, lambda model: with_features(model, **STAGES))
+
+
+def test_a_network_of_ones_own_that_returns_too_little_says_so_in_a_line(images, monkeypatch):
+    class Pooled(Net):
+        def forward(self, image):
+            return super().forward(image), {"pooled_feat": image.mean((2, 3))}
+
+    with pytest.raises(UserError, match="needs the feature 'feats', which the network does not return: .*let forward"):
+        step("AT", images, monkeypatch, lambda model: Pooled())
 
 
 def test_what_is_taken_is_what_the_layers_make():

@@ -56,6 +56,7 @@ class WKD(LogitDistiller):
         self.register_buffer("cost", class_cost(rows @ rows.T, self.own.KAPPA), persistent=False)
         self.classes = len(rows)
         self.last_epoch = cfg.get("SOLVER", {}).get("EPOCHS", 0)
+        self.length_counts_after = self.own.DECAY_FROM
         self.settled = None if self.own.DECAY_FROM < self.last_epoch else 1
 
     def attach(self, train_loader: Any) -> None:
@@ -69,7 +70,10 @@ class WKD(LogitDistiller):
         found: list[list[Tensor]] = [[] for _ in range(self.classes)]
         for image, target, *_ in train_loader:
             logits, features = self.teach(image.to(device))
-            made = logits[:, :, None] if self.own.COST == "logits" else features["feats"][-1].flatten(2)
+            if self.own.COST == "logits":
+                made = logits[:, :, None]
+            else:  # a network that returns logits alone has been given a pooled feature
+                made = features["feats"][-1].flatten(2) if "feats" in features else features["pooled_feat"][:, :, None]
             check_memory("WKD.IMAGES", wanted, self.classes * wanted * made[0].nbytes)
             made, target = gather_rows(made.transpose(1, 2), target.to(device))
             for one, label in zip(made, target.tolist(), strict=True):

@@ -34,13 +34,16 @@ def refuse(what: str) -> None:
             raise UserError(f"torchrun has started {several()} processes, and {what} is for one: start it with python")
 
 
-def check(cfg: CfgNode) -> None:
+def check(cfg: CfgNode, count: int | None = None) -> None:
     """Look at what several processes cannot do.
+
+    Args:
+        count: of the processes; those there are by default.
 
     Raises:
         UserError: they cannot share a batch evenly, or were to compile.
     """
-    count, size = several(), cfg.SOLVER.BATCH_SIZE
+    count, size = count or several(), cfg.SOLVER.BATCH_SIZE
     if size % count:
         nearby = [near for near in (size - size % count, size - size % count + count) if near]
         raise UserError(

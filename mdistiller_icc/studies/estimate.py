@@ -32,9 +32,11 @@ class Past:
     Args:
         folders: where run folders are, such as ``output``.
         device: kind of the device to be used, ``cpu`` or ``cuda``.
+        processes: that are to train a run together; the speed of other numbers tells nothing.
     """
 
-    def __init__(self, folders: Iterable[Path], device: str) -> None:
+    def __init__(self, folders: Iterable[Path], device: str, processes: int = 1) -> None:
+        self.processes = processes
         self.speed: dict[tuple[str | None, ...], list[float]] = defaultdict(list)
         self.size: dict[str, list[int]] = defaultdict(list)
         self.images: dict[str, float] = {}
@@ -55,7 +57,7 @@ class Past:
         likes = _likes(dataset, student, teacher, record["method"])
         if not (0 < images < math.inf and 0 <= speed < math.inf and all(map(hash, likes))):
             return
-        if record["device"].startswith(device):
+        if record["device"].startswith(device) and record.get("processes", 1) == self.processes:
             for like in likes:
                 self.speed[like].append(speed)
         self.size[student].append(sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()))

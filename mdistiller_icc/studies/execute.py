@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,11 @@ from pathlib import Path
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
 from mdistiller_icc.run import run as train
+from mdistiller_icc.run.processes import one_voice, several
 from mdistiller_icc.studies.plan import PlannedRun
+
+SECONDS_TO_BE_SEEN = 1
+"""Of several processes the one that fails first ends so much later, before those that fail for want of it."""
 
 
 @dataclass(frozen=True)
@@ -26,41 +31,58 @@ class Outcome:
 
 
 def execute(run: PlannedRun, device: str) -> Outcome:
-    """Make the run, or go on with it from its checkpoint; what it prints goes to ``console.txt`` in its folder.
+    """Make the run, or this process's part of it, or go on with it from its checkpoint.
+
+    What it prints goes to ``console.txt`` in its folder.
 
     Raises:
         KeyboardInterrupt: it was stopped; the record says so.
     """
+    if failed := no_folder(run):
+        return failed
+    with environment(MDISTILLER_ICC_TEACHERS=run.store), printing_to(run.console):
+        try:
+            with one_voice():
+                import_all(run.imports)
+                record = train(run.cfg, run.role, device=device, resume=True)
+            return Outcome("finished", top1=record["top1"]["last"])
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = Outcome("failed", str(error))
+        except Exception as error:
+            traceback.print_exc()
+            failed = Outcome("failed", f"{type(error).__name__}: {error} (traceback: {run.console})")
+    if several() > 1:
+        time.sleep(SECONDS_TO_BE_SEEN)
+    return failed
+
+
+def no_folder(run: PlannedRun) -> Outcome | None:
+    """Make the run's folder; if that cannot be done, why."""
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return Outcome("failed", f"{run.folder}: {error.strerror}")
-    with _teachers_in(run.store), _printing_to(run.console):
-        try:
-            import_all(run.imports)
-            record = train(run.cfg, run.role, device=device, resume=True)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return Outcome("failed", str(error))
-        except Exception as error:
-            traceback.print_exc()
-            return Outcome("failed", f"{type(error).__name__}: {error} (traceback: {run.console})")
-    return Outcome("finished", top1=record["top1"]["last"])
+    return None
 
 
 @contextlib.contextmanager
-def _teachers_in(folder: str) -> Iterator[None]:
-    """Make ``folder`` the teacher store."""
-    before = os.environ.get("MDISTILLER_ICC_TEACHERS", "")  # empty is as good as not there
-    os.environ["MDISTILLER_ICC_TEACHERS"] = folder
+def environment(**variables: str) -> Iterator[None]:
+    """Set environment variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        os.environ["MDISTILLER_ICC_TEACHERS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
-def _printing_to(file: Path) -> Iterator[None]:
+def printing_to(file: Path) -> Iterator[None]:
     """Send standard output and error to the end of a file, also what compiled code prints."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -43,7 +43,9 @@ def quickstart_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plan", action="store_true", help="say what would run and what is done, and run nothing")
+    parser.add_argument(
+        "--plan", action="store_true", help="say what would run, how long and what is done; run nothing"
+    )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="full", help="short: the same in fewer epochs")
     parser.add_argument("--seeds", type=_seed, nargs="+", metavar="N", default=None, help="default: the table's")
     parser.add_argument("--pairs", nargs="+", metavar="T:S", default=None, help="these alone, e.g. resnet56:resnet20")
@@ -52,7 +54,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs", type=_jobs, default=None, metavar="N",
-        help="runs at once, on GPUs per GPU (default: one per GPU, or one per CPU core)",
+        help="runs at once (default: as many as there are GPUs or CPU cores for); more than there are GPUs share them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gpus-per-run", type=_gpus, default=None, metavar="N",
+        help="GPUs of each run, with a process on each, or the share of one, e.g. 0.25 (default: 1); "
+        "without GPUs its processes on the CPU",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto (default: every GPU, else CPU), cpu, cuda, cuda:1, …")
     parser.add_argument("--engine", choices=ENGINES, default="local", help="local (default), or ray")
@@ -72,6 +79,16 @@ def _jobs(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1, not '{text}'")
     return int(text)
+
+
+def _gpus(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.01 <= number < 1 and not (number >= 1 and number.is_integer()):
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, or a share from 0.01 to 1, not '{text}'")
+    return number
 
 
 def parse(words: Sequence[str] | None, parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -99,14 +116,19 @@ def _make(given: argparse.Namespace) -> int:
     table = replace(table, imports=[*table.imports, *given.imports])
 
     # After parsing: importing torch takes a second, --help must not.
+    from mdistiller_icc.run.processes import refuse
     from mdistiller_icc.studies.analyses import analyse
     from mdistiller_icc.studies.study import Study
 
-    study = Study(table, given.protocol, given.seeds, given.options, given.device, given.jobs)
+    refuse("a table")
+    study = Study(
+        table, given.protocol, given.seeds, given.options, given.device, given.jobs, given.gpus_per_run, given.address
+    )
     if given.plan:
+        study.time()
         print(study.told())
         return 0
-    if status := study.make(given.engine, given.address):
+    if status := study.make(given.engine):
         return status
-    analyse(study.table, study.runs, study.devices[0])
+    analyse(study.table, study.runs, study.places[0].device)
     return 0

@@ -16,12 +16,14 @@ import torch
 from mdistiller_icc import data
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.pair_settings import spelled
-from mdistiller_icc.run import chosen_settings, resolve_device
+from mdistiller_icc.run import chosen_settings, processes
 from mdistiller_icc.studies import local, on_ray
 from mdistiller_icc.studies.estimate import Past, free, in_bytes, total
+from mdistiller_icc.studies.places import places
 from mdistiller_icc.studies.plan import PlannedRun, plan
 from mdistiller_icc.studies.state import State, state
 from mdistiller_icc.studies.table import Table
+from mdistiller_icc.studies.timing import timed
 from mdistiller_icc.studies.watch import Watch, clock
 
 
@@ -33,7 +35,9 @@ class Study:
         seeds: the table's by default.
         options: overrides for every run.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, …
-        jobs: runs at once, on GPUs per GPU; by default one per GPU, or one per CPU core.
+        jobs: runs at once; by default as many as there is room for.
+        gpus_per_run: GPUs of a run, or the share of one; without GPUs the processes of a run.
+        address: of a running Ray cluster, if its machines make the runs.
 
     Raises:
         UserError: a setting is wrong, or a folder or a teacher's place is taken by a run with other settings.
@@ -41,20 +45,39 @@ class Study:
 
     def __init__(
         self, table: Table, protocol: str = "full", seeds: Sequence[int] | None = None, options: Sequence[str] = (),
-        device: str = "auto", jobs: int | None = None,
+        device: str = "auto", jobs: int | None = None, gpus_per_run: float | None = None, address: str | None = None,
     ) -> None:  # fmt: skip
-        self.table, self.protocol, self.device, self.jobs = at_hand(table, options), protocol, device, jobs
+        self.table, self.protocol, self.device, self.address = at_hand(table, options), protocol, device, address
+        self.jobs, self.gpus_per_run = jobs, gpus_per_run
         self.runs = plan(self.table, protocol, seeds, options)
+        together = max(1, int(gpus_per_run or 1))
+        for run in self.runs:
+            processes.check(run.cfg, together)
         self.states: dict[PlannedRun, State] = {run: state(run) for run in self.runs}
-        self.devices = devices(device, jobs, len(self.runs))
+        self.places = places(device, None if address else gpus_per_run, jobs, len(self.runs))
         folders = {Path(run.cfg.LOG.PREFIX) for run in self.runs}
-        past = Past(folders, self.devices[0].partition(":")[0])
+        past = Past(folders, self.places[0].device.partition(":")[0], together)
         self.costs = {run: past.cost(run) for run in self.runs}
+        self.timed = ""
 
     @property
     def left(self) -> list[PlannedRun]:
         """The runs that are not finished, in their order."""
         return [run for run in self.runs if self.states[run].status != "finished"]
+
+    def time(self) -> None:
+        """Take a few steps of every kind of run of which no past record tells, so that `told` knows its time too."""
+        unknown = [run for run in self.left if self.costs[run].seconds is None]
+        if not unknown or self.places[0].processes > 1:  # one process would tell nothing of several
+            return
+        print(f"no past records of {len(unknown)} runs: a few steps of each kind are timed", file=sys.stderr)
+        try:
+            found = timed(unknown, self.places[0].device, _threads(len(self.places)))
+        except UserError as error:
+            self.timed = f" (not timed: {error})"
+            return
+        self.costs |= {run: replace(self.costs[run], seconds=seconds) for run, seconds in found.items()}
+        self.timed = f" ({len(found)} of the runs by a few steps on this machine)" if found else ""
 
     def told(self) -> str:
         """The plan in words: every run in the order they will be made, what is done, and what the rest will take."""
@@ -72,7 +95,7 @@ class Study:
             f"{len(self.runs)} runs: {count['finished']} finished, {count['begun']} begun, {count['new']} new; "
             f"protocol {self.protocol}; folder {_all(run.folder.parent for run in self.runs)}; "
             f"teachers {self.runs[0].store}",
-            f"{self._time()}; {self._disk()}",
+            f"{self._time()}{self.timed}; {self._disk()}",
         ]
         return "\n".join(lines)
 
@@ -96,8 +119,9 @@ class Study:
 
     def _time(self) -> str:
         seconds, unknown = total(self._left(run) for run in self.left)
-        jobs = len(self.devices)
+        jobs, together = len(self.places), self.places[0].processes
         at_once = f", {jobs} at once" if jobs > 1 else ""
+        at_once += f", {together} processes each" if together > 1 else ""
         if unknown == len(self.left) and self.left:
             return f"time{at_once}: unknown, no past records"
         more = f" and {unknown} runs of which no record tells" if unknown else ""
@@ -111,26 +135,26 @@ class Study:
         more = f" and {unknown} runs of which no record tells" if unknown else ""
         return f"disk: about {in_bytes(size)}{more} ({there})"
 
-    def make(self, engine: str = "local", address: str | None = None) -> int:
+    def make(self, engine: str = "local") -> int:
         """Make what is left and return the exit status: 0, or 1 if a run failed.
 
         Args:
             engine: ``local`` or ``ray``.
-            address: of a running Ray cluster.
 
         Raises:
             KeyboardInterrupt: Ctrl-C; every run left a state to continue from.
         """
-        jobs = len(self.devices)
+        jobs = len(self.places)
         expected = {run: cost.seconds for run, cost in self.costs.items() if cost.seconds is not None}
         left = self.left
         watch = Watch(self.table.name, left, len(self.runs) - len(left), jobs, expected)
         try:
             with contextlib.closing(watch):
                 if engine == "ray":
-                    on_ray.run_all(left, address, self.device, jobs, self.jobs or 1, watch)
+                    cores = jobs * self.places[0].processes
+                    on_ray.run_all(left, self.address, self.device, self.gpus_per_run, self.jobs, cores, watch)
                 else:
-                    local.run_all(left, self.devices, _threads(jobs), watch)
+                    local.run_all(left, self.places, _threads(jobs * self.places[0].processes), watch)
         finally:
             self._summarise(watch)
         return int(any(outcome.status != "finished" for outcome in watch.outcomes.values()))
@@ -169,14 +193,6 @@ def at_hand(table: Table, options: Sequence[str]) -> Table:
     return replace(table, parts=parts)
 
 
-def devices(device: str, jobs: int | None, runs: int) -> list[str]:
-    """A device for every run that goes on at the same time."""
-    if device in ("auto", "cuda") and torch.cuda.is_available():
-        return [f"cuda:{i}" for _ in range(jobs or 1) for i in range(torch.cuda.device_count())]
-    kind = str(resolve_device(device))
-    return [kind] * min(jobs or (joblib.cpu_count() if kind == "cpu" else 1), runs)
-
-
 def _pair_settings(run: PlannedRun, sources: dict[str, int]) -> str:
     """The published settings of a run's pair, with the number of their source, which is added to ``sources``."""
     of_pair = chosen_settings(run.cfg)
@@ -193,7 +209,7 @@ def _all(values: Iterable[object]) -> str:
     return ", ".join(dict.fromkeys(map(str, values)))
 
 
-def _threads(jobs: int) -> int:
-    """Threads of each of several processes: small networks are trained faster by more processes than more threads."""
+def _threads(processes: int) -> int:
+    """Threads of each of so many processes: small networks are trained faster by more processes than more threads."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) > 0 else max(1, joblib.cpu_count() // jobs)
+    return int(given) if given.isdecimal() and int(given) > 0 else max(1, joblib.cpu_count() // processes)

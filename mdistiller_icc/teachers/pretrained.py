@@ -15,7 +15,13 @@ from mdistiller_icc.errors import UserError
 
 
 def build(
-    factory: Any, architecture: str, *, pretrained: bool = False, key: str = "DISTILLER.TEACHER", **arguments: Any
+    factory: Any,
+    architecture: str,
+    *,
+    pretrained: bool = False,
+    key: str = "DISTILLER.TEACHER",
+    instead: str | None = None,
+    **arguments: Any,
 ) -> nn.Module:
     """Call ``factory(pretrained=bool)`` of a host's ImageNet networks, or of a zoo's network.
 
@@ -23,13 +29,14 @@ def build(
         factory: makes the network.
         architecture: its name.
         pretrained: whether it brings its weights along.
-        key: the setting that names it; the one that names a file instead is called ``{key}_CKPT``.
+        key: the setting that names it.
+        instead: another way to have weights, for the message; a file that ``{key}_CKPT`` names by default.
         arguments: the factory's others.
 
     Raises:
         UserError: its weights cannot be downloaded or read; the message says which file belongs where.
     """
-    instead = f"or name a file with {key}_CKPT"
+    instead = instead or f"or name a file with {key}_CKPT"
     try:
         with _downloads_told(f"{key} {architecture}", instead):
             model: nn.Module = factory(pretrained=pretrained, **arguments)

@@ -231,10 +231,9 @@ def test_help_needs_no_torch():
 def test_workers_do_not_outlive_a_parent_that_was_killed(tmp_path):
     (tmp_path / "orphan.py").write_text(
         "import multiprocessing, os, time\n"
-        "from threading import Thread\n"
-        "from mdistiller_icc.studies.local import die_with_parent\n"
+        "from mdistiller_icc.studies.child import die_with_parent\n"
         "def child():\n"
-        "    Thread(target=die_with_parent, daemon=True).start()\n"
+        "    die_with_parent()\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(600)\n"
         "if __name__ == '__main__':\n"

@@ -6,7 +6,6 @@ import json
 from fractions import Fraction
 
 import pytest
-import torch
 from filelock import FileLock
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from mdistiller_icc.run import configure
 from mdistiller_icc.studies import table_file as tables
 from mdistiller_icc.studies.plan import plan, shorten
 from mdistiller_icc.studies.state import State, state
-from mdistiller_icc.studies.study import Study, devices
+from mdistiller_icc.studies.study import Study
 from mdistiller_icc.studies.table import Kind, Pair, Part, Table
 from mdistiller_icc.teachers import checkpoint
 
@@ -383,13 +382,3 @@ def test_students_of_the_transfer_table_learn_elsewhere_and_their_teachers_do_no
         students = [run for run in runs if run.role == "student"]
         assert students and all(run.cfg.DATASET.IMAGES == images and run.teacher for run in students)
         assert all(f"DATASET.IMAGES:{images}" in run.name for run in students), "ordinary ones share the project"
-
-
-def test_a_device_for_every_run_that_goes_on_at_once(monkeypatch):
-    assert devices("cpu", jobs=3, runs=10) == ["cpu"] * 3
-    assert devices("cpu", jobs=None, runs=1) == ["cpu"]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # there is not always a GPU, let alone two
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert devices("auto", jobs=None, runs=10) == ["cuda:0", "cuda:1"]
-    assert devices("cuda", jobs=2, runs=10) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
-    assert devices("cpu", jobs=2, runs=10) == ["cpu", "cpu"]
