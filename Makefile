@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 # A test may take some gigabytes: a worker a core, but not 64.
 TESTS = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
-.PHONY: install quickstart test test-all lint clean
+.PHONY: install quickstart test test-all lint docs clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test,analysis]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,analysis,lint]'
 	touch $@
 
 quickstart: install
@@ -29,5 +29,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+docs: install
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) output teachers
+	rm -rf $(VENV) output teachers site

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 TOOLS = Path(__file__).parent.parent / "tools"
-SCRIPTS = {"teacher": "train_teacher.py"}
+SCRIPTS = {"teacher": "train_teacher.py", "detection": "train_detection.py"}
 """Commands whose script in ``tools/`` has another name."""
 
 

@@ -62,6 +62,11 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add ``-q``."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no bar, no host: the result, and what is amiss")
+
+
 def add_pair_settings(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--pair-settings``, whose default is said in words."""
     parser.add_argument(
@@ -79,13 +84,29 @@ def training_parser(description: str, prog: str | None = None) -> argparse.Argum
         epilog="KEY VALUE pairs override the file, e.g. SOLVER.EPOCHS 2 DATASET.FRACTION 0.05",
     )
     add_configuration(parser)
-    parser.add_argument("--resume", action="store_true", help="go on with this run where it stopped")
-    parser.add_argument("--overwrite", action="store_true", help="start this run again even if it is there")
     add_pair_settings(parser, "none, or what the file says")
+    add_run(parser)
+    return parser
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that makes a run takes beside its configuration."""
+    parser.add_argument("--resume", action="store_true", help="go on with this run where it stopped")
+    parser.add_argument(
+        "--epochs", type=_epochs, default=None, metavar="N",
+        help="with --resume: N epochs in all, more than it was begun with, where its schedule allows that",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="start this run again even if it is there")
     parser.add_argument("--seed", type=int, default=None, help="seed, named in the run and the teacher (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, …")
+    add_quiet(parser)
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="overrides")
-    return parser
+
+
+def _epochs(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not '{text}'")
+    return int(text)
 
 
 def train(description: str, role: str, words: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -93,6 +114,8 @@ def train(description: str, role: str, words: Sequence[str] | None = None, prog:
     own, overrides = split_overrides(words)
     arguments = training_parser(description, prog).parse_intermixed_args(own)
     options = [*arguments.options, *overrides]
+    if arguments.epochs is not None and not arguments.resume:
+        raise UserError("--epochs makes a run longer that is there, with --resume; SOLVER.EPOCHS N begins one of N")
     if arguments.pair_settings:
         options += ["EXPERIMENT.PAIR_SETTINGS", arguments.pair_settings]
     # After parsing: importing torch takes a second, --help must not.
@@ -104,18 +127,21 @@ def train(description: str, role: str, words: Sequence[str] | None = None, prog:
 
 
 def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None:
+    from mdistiller_icc.engine.progress import Quiet
     from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.own_code import import_all
     from mdistiller_icc.run import check, configure, run
 
     import_all(arguments.imports)
-    cfg = configure(arguments.cfg, options, arguments.seed)
+    longer = [] if arguments.epochs is None else ["SOLVER.EPOCHS", str(arguments.epochs)]
+    cfg = configure(arguments.cfg, [*options, *longer], arguments.seed)
     folder = RunFolder(cfg, check(cfg, role, options, arguments.device).name)
     if arguments.resume and not folder.begun():
         print(f"{folder.path}: holds no run to go on with; it begins")
     record = run(
-        cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite
-    )
+        cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite,
+        progress=Quiet() if arguments.quiet else None,
+    )  # fmt: skip
     top1 = record["top1"]
     shown = {
         "last epoch": top1["last"],

@@ -63,7 +63,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
 
 SURROUNDINGS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR,
-    errno.EISDIR, errno.ENAMETOOLONG,
+    errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE, errno.EBUSY, errno.ETIMEDOUT, errno.EMFILE,
+    errno.ENFILE,
 }  # fmt: skip
 """Errors of the operating system that speak of disks, permissions and paths, not of this package."""
 

@@ -1,13 +1,13 @@
-"""Features of networks that return logits alone, taken by forward hooks."""
+"""Features of networks that return logits alone, taken from their layers by forward hooks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from mdistiller_icc.classifier import classifier_name
 from mdistiller_icc.errors import UserError, nearest
@@ -19,7 +19,7 @@ class Features(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise UserError(
-            f"the method needs the feature '{name}', and the network returns logits without it: name its layers with "
+            f"the method needs the feature '{name}', which the network does not return: name its layers with "
             "mdistiller_icc.with_features, or let forward return (logits, {'feats': [stem, stage, …], 'preact_feats': "
             "[the same before ReLU], 'pooled_feat': (B, D)})"
         )
@@ -36,7 +36,8 @@ def with_features(
         model: returns logits ``(B, C)``.
         pooled: the layer whose output, averaged over its positions, is ``pooled_feat`` ``(B, D)``; None: what the
             classifier reads.
-        stages: the layers whose outputs ``(B, D, H, W)`` are ``feats``: the stem first, then the stages.
+        stages: the layers whose outputs ``(B, D, H, W)`` are ``feats``: the stem first, then the stages; channels that
+            come last ``(B, H, W, D)`` and tokens ``(B, H·W, D)``, after those of no place, are brought to that form.
         preact_stages: the same for ``preact_feats``, before the ReLU.
 
     Raises:
@@ -45,24 +46,8 @@ def with_features(
     >>> from torchvision.models import resnet18  # doctest: +SKIP
     >>> model = with_features(resnet18(), stages=["relu", "layer1", "layer2", "layer3", "layer4"])  # doctest: +SKIP
     """
-    attach(model, pooled, stages, preact_stages)
-    return model
-
-
-def complete(model: nn.Module, image_size: int) -> list[RemovableHandle]:
-    """Have a network that returns logits alone return ``pooled_feat`` too; returns the hooks, none for any other.
-
-    Args:
-        model: returns logits ``(B, C)``, or ``(logits, features)``.
-        image_size: height and width of the images that it takes.
-    """
-    return attach(model) if isinstance(returned(model, image_size), Tensor) else []
-
-
-def attach(
-    model: nn.Module, pooled: str | None = None, stages: Sequence[str] = (), preact_stages: Sequence[str] = ()
-) -> list[RemovableHandle]:
-    """The hooks of `with_features`, to be removed one day."""
+    if isinstance(model, _HandsOut):
+        raise UserError(f"{type(model).__name__} returns a tuple, not logits alone")
     layers = dict(model.named_modules())
     for name in (*([pooled] if pooled else []), *stages, *preact_stages):
         if name not in layers:
@@ -72,9 +57,146 @@ def attach(
     except UserError:  # then nobody knows what it reads
         classifier = None
     made: Made = {}
-    names = {pooled, classifier, *stages, *preact_stages} - {None}
-    handles = [layers[name].register_forward_hook(_Keep(made, name)) for name in names if name is not None]
-    return [*handles, model.register_forward_hook(_Return(made, pooled, classifier, stages, preact_stages))]
+    names = {name for name in (pooled, classifier, *stages, *preact_stages) if name is not None}
+    for name in names:
+        layers[name].register_forward_hook(_Keep(made, name))
+    taken = mixed(model, _HandsOut)
+    taken.hand_out = _Return(made, pooled, classifier, stages, preact_stages)
+    return taken
+
+
+def complete(model: nn.Module, image_size: int) -> nn.Module:
+    """Have a network that returns logits alone return ``pooled_feat`` too, and any other say which feature it lacks.
+
+    Args:
+        model: returns logits ``(B, C)``, or ``(logits, features)``.
+        image_size: height and width of the images that it takes.
+    """
+    match returned(model, image_size):
+        case Tensor():
+            return with_features(model)
+        case (Tensor(), dict() as features) if not isinstance(features, Features):
+            model.register_forward_hook(_tell)
+    return model
+
+
+def _tell(_model: nn.Module, _inputs: Any, output: Any) -> tuple[Tensor, Features]:
+    logits, features = output
+    return logits, Features(features)
+
+
+Mixin = TypeVar("Mixin", bound=nn.Module)
+
+
+def mixed(model: nn.Module, mixin: type[Mixin]) -> Mixin:
+    """The same network with another class's methods before those of its own, whose name the new class has.
+
+    Whoever calls it, with hooks or without, or asks for its parts, then finds one network.
+    """
+    kind = type(model)
+    model.__class__ = type(kind.__name__, (mixin, kind), {})
+    assert isinstance(model, mixin)
+    return model
+
+
+class _HandsOut(nn.Module):
+    hand_out: _Return
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, Features]:
+        return self.hand_out(type(self).__name__, super().forward(*inputs))
+
+
+def stage_layers(model: nn.Module, image_size: int) -> list[str]:
+    """The layers that make the last map of every resolution, finest first and `stem_first`, for `with_features`.
+
+    They are looked for among a network's blocks, not inside of them: what makes a map of less than half its height is
+    no block, but a row of some. The part of the network that averages over space is its head.
+
+    Args:
+        model: returns logits ``(B, C)``.
+        image_size: height and width of the images that it takes.
+
+    Raises:
+        UserError: it takes no images of that size.
+    """
+    made: dict[str, _Made] = {}
+    pooled = "", 0
+
+    def keep(name: str, layer: nn.Module, given: Any, output: Any) -> None:
+        nonlocal pooled
+        if isinstance(layer, nn.AdaptiveAvgPool2d):
+            pooled = name.partition(".")[0], len(made)
+        if isinstance(output, Tensor):
+            before = _height(given[0]) if given and isinstance(given[0], Tensor) else 0
+            made[name] = _Made(output, _version(output), _height(output), 2 * _height(output) + 1 < before)
+
+    handles = [
+        layer.register_forward_hook(lambda layer, given, output, name=name: keep(name, layer, given, output))
+        for name, layer in model.named_modules()
+        if name
+    ]
+    try:
+        returned(model, image_size)
+    finally:
+        for handle in handles:
+            handle.remove()
+    last: dict[int, str] = {}
+    head, end = pooled if pooled[0] else ("", len(made))
+    for name, one in [*made.items()][:end]:
+        inside = any(outer in made and not made[outer].is_row for outer in _outer(name))
+        if one.height and not inside and name.partition(".")[0] != head and _version(one.output) == one.version:
+            last[one.height] = name
+    finest = sorted(last, reverse=True)
+    return stem_first([last[height] for height in finest], max(finest, default=0), image_size)
+
+
+class _Made(NamedTuple):
+    output: Tensor
+    version: int
+    height: int
+    """0 if the output is no map."""
+    is_row: bool
+
+
+def _outer(name: str) -> list[str]:
+    """The layers that a layer is part of, by their names: ``a``, ``a.b`` of ``a.b.c``."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _height(output: Tensor) -> int:
+    feature = _as_map(output)
+    return feature.shape[2] if feature is not None and feature.shape[2] == feature.shape[3] else 0
+
+
+Stage = TypeVar("Stage")
+
+
+def stem_first(stages: list[Stage], height: int, image_size: int) -> list[Stage]:
+    """Stages, finest first, after a stem: the first of them, unless that is half as high as the image, or higher.
+
+    Methods leave the stem out, and a network of patches has none.
+
+    Args:
+        stages: of a network.
+        height: of the first one's map.
+        image_size: height of the image.
+
+    >>> stem_first(["patches", "merged"], 8, 32), stem_first(["stem", "first"], 16, 32)
+    (['patches', 'patches', 'merged'], ['stem', 'first'])
+    """
+    return stages if 2 * height >= image_size else [*stages[:1], *stages]
+
+
+def _as_map(output: Tensor) -> Tensor | None:
+    """A layer's output as ``(B, D, H, W)``; None if it has no such form."""
+    if output.dim() == 4:
+        height, width, last = output.shape[1:]
+        return output.permute(0, 3, 1, 2) if height == width != last else output
+    if output.dim() == 3:
+        side = math.isqrt(output.shape[1])
+        return output[:, -side * side :].transpose(1, 2).unflatten(2, (side, side)) if side else None
+    return None
 
 
 Made = dict[str, tuple[Tensor, Tensor, int]]
@@ -103,11 +225,11 @@ class _Return:
         self.made, self.pooled, self.classifier = made, pooled, classifier
         self.lists = {name: list(layers) for name, layers in (("feats", stages), ("preact_feats", preact_stages))}
 
-    def __call__(self, model: nn.Module, _inputs: Any, output: Any) -> tuple[Tensor, Features]:
+    def __call__(self, network: str, output: Any) -> tuple[Tensor, Features]:
         if not isinstance(output, Tensor):
-            raise UserError(f"{type(model).__name__} returns a {type(output).__name__}, not logits alone")
+            raise UserError(f"{network} returns a {type(output).__name__}, not logits alone")
         features = Features(
-            {name: [self._of(layer) for layer in layers] for name, layers in self.lists.items() if layers}
+            {name: [self._map_of(layer) for layer in layers] for name, layers in self.lists.items() if layers}
         )
         if self.pooled is not None:
             pooled = self._of(self.pooled)
@@ -118,6 +240,11 @@ class _Return:
             features["pooled_feat"] = self.made[self.classifier][0]
         self.made.clear()
         return output, features
+
+    def _map_of(self, layer: str) -> Tensor:
+        output = self._of(layer)
+        feature = _as_map(output)
+        return output if feature is None else feature
 
     def _of(self, layer: str) -> Tensor:
         if layer not in self.made:

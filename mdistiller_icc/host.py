@@ -41,6 +41,12 @@ class Host:
     imagenet_model_dict: dict[str, Any]
     channels_last: frozenset[str] = frozenset()
     """Its networks that take images in channels-last layout."""
+    note: str = ""
+    """What else there is to say of it."""
+
+    def __str__(self) -> str:
+        where = f"mdistiller {self.version} at {self.path}" if self.name == "mdistiller" else f"built-in {self.version}"
+        return f"host: {where}{self.note}"
 
     def models(self, dataset: str, image_size: int | None = None) -> dict[str, Any]:
         """The model dictionary whose networks are for a data set's images, of its own size unless another is given.
@@ -54,7 +60,7 @@ class Host:
 
 @functools.cache
 def get_host() -> Host:
-    """Choose the host once per process and print the choice; ``MDISTILLER_ICC_HOST=builtin|mdistiller`` forces one.
+    """Choose the host, once per process; ``MDISTILLER_ICC_HOST=builtin|mdistiller`` forces one.
 
     Raises:
         UserError: the variable holds something else, or the forced host cannot be imported.
@@ -65,17 +71,12 @@ def get_host() -> Host:
     why = ""
     if forced == "mdistiller" or (not forced and importlib.util.find_spec("mdistiller") is not None):
         try:
-            host = _mdistiller()
+            return _mdistiller()
         except ImportError as error:
             if forced:
                 raise UserError(f"MDISTILLER_ICC_HOST is mdistiller, which cannot be imported: {error}") from None
             why = f" (mdistiller is installed but cannot be imported: {error})"
-        else:
-            print(f"host: mdistiller {host.version} at {host.path}")
-            return host
-    host = _builtin()
-    print(f"host: built-in {host.version}{why}")
-    return host
+    return _builtin(why)
 
 
 def lookup(registry: dict[str, Any], name: str, key: str, what: str) -> Any:
@@ -107,10 +108,11 @@ def _mdistiller() -> Host:
     package = importlib.import_module("mdistiller")
     path = Path(package.__file__ or next(iter(package.__path__))).resolve()
     widen(config.CFG, BUILTIN)
+    note = ""
     if not torch.cuda.is_available():
         # mdistiller calls it everywhere, in constructors too
         torch.Tensor.cuda = nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
-        print("no GPU: .cuda() does nothing")
+        note = "; no GPU: .cuda() does nothing"
     return Host(
         name="mdistiller",
         version=str(getattr(package, "__version__", "0.1")),
@@ -121,10 +123,11 @@ def _mdistiller() -> Host:
         cifar_model_dict=models.cifar_model_dict,
         tiny_imagenet_model_dict=getattr(models, "tiny_imagenet_model_dict", {}),  # since November 2023
         imagenet_model_dict=models.imagenet_model_dict,
+        note=note,
     )
 
 
-def _builtin() -> Host:
+def _builtin(note: str) -> Host:
     from mdistiller_icc.builtin.distillers import distiller_dict
     from mdistiller_icc.builtin.models import OWN, cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
     from mdistiller_icc.engine.trainer import trainer_dict
@@ -140,4 +143,5 @@ def _builtin() -> Host:
         tiny_imagenet_model_dict=tiny_imagenet_model_dict,
         imagenet_model_dict=imagenet_model_dict,
         channels_last=OWN,
+        note=note,
     )

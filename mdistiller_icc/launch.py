@@ -19,7 +19,7 @@ from yacs.config import CfgNode
 from mdistiller_icc import plugin, settings
 from mdistiller_icc.calling import call
 from mdistiller_icc.config import ADDED, load_config
-from mdistiller_icc.data import data_sets
+from mdistiller_icc.data import data_set, data_sets
 from mdistiller_icc.distillers.base import check_one_view, check_standardised
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.run_folder import flat
@@ -43,7 +43,7 @@ UNKNOWN = (
 
 def prepare() -> Host:
     """Register in the host and make its configuration read files as ours does; returns the host."""
-    registered = register()
+    registered = register(verbose=False)
     cfg = registered.host.CFG
     cfg.LOG.WANDB = False  # mdistiller turns it on for everybody, and fails where it is not installed
     torch.serialization.add_safe_globals(checkpoint.HARMLESS)
@@ -116,6 +116,7 @@ class LaunchedConfig(CfgNode):
             bare = resolve.loads_itself(models[node.STUDENT])
             models[NOBODY] = nobody if bare else (nobody, _in_mdistillers_layout({}))
         super().freeze()
+        register()  # says which host there is, now that nothing is amiss
         if self.EXPERIMENT.SEED is not None:
             seed_everything(self.EXPERIMENT.SEED)
 
@@ -138,6 +139,7 @@ def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     name, dataset = cfg.DISTILLER.TEACHER, cfg.DATASET.TYPE
     architecture, _kind, file = resolve.find(models, cfg)
     if file is None:
+        resolve.check_classes(models, architecture, dataset, data_set(dataset).num_classes or ANY_NUMBER)
         models[name] = functools.partial(pretrained.build, models[name], architecture)
         return
     if resolve.loads_itself(models[name]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,13 +80,24 @@ def _register() -> Registered:
 def register(verbose: bool = True) -> Registered:
     """Add the ICC recipe, our distillers, their settings and the ``X_icc`` / ``X_vanilla`` teachers to the host.
 
-    Idempotent; a name the host already has is never overwritten. Says what it added unless ``verbose`` is False.
+    Idempotent; a name the host already has is never overwritten. Says once, on standard error, which host there is and
+    what it added to it, unless ``verbose`` is False.
     """
-    first = _register.cache_info().currsize == 0
+    if verbose:
+        for line in news():
+            print(line, file=sys.stderr)
+    return _register()
+
+
+def news() -> list[str]:
+    """Which host there is and what was added to it, for whoever asks first; of several processes, for the first."""
+    global _told
+    told, _told = _told, True
     registered = _register()
-    if first and verbose:
-        print(registered)
-    return registered
+    return [] if told or os.environ.get("RANK", "0") != "0" else [str(registered.host), str(registered)]
+
+
+_told = False
 
 
 def settings(host: Host) -> dict[str, Settings]:

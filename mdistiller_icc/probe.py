@@ -41,7 +41,7 @@ def returned(model: nn.Module, image_size: int) -> Any:
     model.eval()
     try:
         return model(image)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:  # timm's networks assert a size
         reason = " ".join(str(error).split())[:REASON]
         size = f"{image_size}×{image_size}"
         raise UserError(f"{type(model).__name__} does not take images of {size} pixels ({reason})") from error

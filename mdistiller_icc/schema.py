@@ -20,8 +20,13 @@ MDISTILLERS: dict[str, Settings] = {
     },
     "DISTILLER": {
         "TYPE": Setting("NONE", "The method: one of those below, a sum such as DKD+CRD, or NONE for plain training."),
-        "TEACHER": Setting("ResNet50", "The network that is learnt from; X_icc and X_vanilla come from the store."),
-        "STUDENT": Setting("resnet32", "The network that is trained, in teacher recipes too."),
+        "TEACHER": Setting(
+            "ResNet50",
+            "The network that is learnt from; X_icc and X_vanilla come from the store. X may be timm/Y, torchvision/Y.",
+        ),
+        "STUDENT": Setting(
+            "resnet32", "The network that is trained, in teacher recipes too: the host's, timm/Y or torchvision/Y."
+        ),
     },
     "SOLVER": {
         "TRAINER": Setting("base", "The training loop: base, crd, dot, crd_dot or icc."),
@@ -104,13 +109,19 @@ OURS: dict[str, Settings] = {
         "TEACHER_SEED": Setting(
             None, "Which of a stored teacher's seeds; None is the one without.", least=0, most=2**63 - 1, kind=int
         ),
+        "STUDENT_CKPT": Setting("", "A checkpoint that the trained network starts from, wherever it is.", form="path"),
+        "NEW_CLASSIFIER": Setting(
+            False, "Whether STUDENT_CKPT's classifier is left out and a new one begins, as for other classes."
+        ),
         "GATHER": Setting(True, "Of several processes: whether losses between images see the whole batch."),
     },
     "SOLVER": {
         "SCHEDULE": Setting("step", "How the learning rate falls.", choices=("step", "cosine")),
         "LR_MIN": Setting(0.0, "Learning rate that the cosine schedule ends at.", least=0, most=1e9),
         "PRECISION": Setting(
-            "fp32", "What networks compute in; auto is bf16 where it is fast.", choices=("fp32", "bf16", "auto")
+            "fp32",
+            "What networks compute in: fp32 as mdistiller; auto is bf16 where the hardware multiplies it.",
+            choices=("fp32", "bf16", "auto"),
         ),
         "CHANNELS_LAST": Setting(
             "auto", "Whether images are laid out channels-last.", choices=("auto", "always", "never")
@@ -142,6 +153,7 @@ FORKS = {
 }
 """Keys of published forks (CKD's, DeepKD's) with the one of ours that says the same; True and False are schedules."""
 HINTS = {
+    "DETECTION": "; detectors are trained by tools/train_detection.py",
     "SOLVER.SCHEDULER": "; SOLVER.SCHEDULE step or cosine says it here",
     "SOLVER.LR_SCHEDULE": "; SOLVER.SCHEDULE step or cosine says it here",
     "SOLVER.LR_SCHEDULER": "; SOLVER.SCHEDULE step or cosine says it here",

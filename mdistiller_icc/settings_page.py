@@ -6,24 +6,29 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from mdistiller_icc.detection.settings import SETTINGS
 from mdistiller_icc.plugin import METHODS
 from mdistiller_icc.schema import of_every_run
 from mdistiller_icc.settings import KINDS, Setting, each
 
 HEAD = """# Every setting
 
-Made by `python -m mdistiller_icc.settings_page docs/settings.md` from what the package checks before a run begins; a
-value out of its range is refused in one line. The first six groups are of every run, the others of one method each.
-With a real mdistiller as host the same ranges hold, for its own methods too where keys and types agree; defaults are
-its own.
+The first six groups are of every run, the others of one method each, and the last of detectors, some of whose other
+defaults are their own ([detection.md](detection.md)). A value out of its range is refused in one line before a run
+begins. With a real mdistiller as host defaults are its own; the same ranges hold, for its own methods too where keys
+and types agree.
 
-Numbers, lists and truth values may be written as text (`"(32, 32)"`, `"0.05"`), as yacs reads them. `~` is the home
-directory wherever a path stands. Whole numbers in another form than Python's (`0240`, `1:30`) and dates stay text.
-Keys of forks are taken: `SOLVER.LR_COSINE` and `SOLVER.LR_COS` (True is `SOLVER.SCHEDULE cosine`),
-`SOLVER.LR_COSINE_MIN` and `SOLVER.MIN_LR` (`SOLVER.LR_MIN`).
+How values are written:
 
-A run's name may hold any character that text has, but begins with no dot. Its folder has `=` for `:` and `_` for
-`* ? " < > | \\`, which other systems refuse; folders of earlier versions keep their names.
+- Numbers, lists and truth values may be text (`"(32, 32)"`, `"0.05"`), as yacs reads them.
+- Whole numbers in another form than Python's (`0240`, `1:30`) and dates stay text.
+- `~` is the home directory wherever a path stands.
+- Keys of forks are taken: `SOLVER.LR_COSINE` and `SOLVER.LR_COS` (True is `SOLVER.SCHEDULE cosine`),
+  `SOLVER.LR_COSINE_MIN` and `SOLVER.MIN_LR` (`SOLVER.LR_MIN`).
+- A run's name may hold any character that text has, but begins with no dot. Its folder has `=` for `:` and `_` for
+  `* ? " < > | \\`, which other systems refuse. Folders of earlier versions keep their names.
+
+`python -m mdistiller_icc.settings_page docs/settings.md` makes this page from what the package checks.
 
 | Tried | Ended | Command |
 |---|---|---|
@@ -41,11 +46,12 @@ def page() -> str:
 
 
 def _groups() -> Iterator[str]:
-    for group, found in {**of_every_run(), **{name: method.settings for name, method in METHODS.items()}}.items():
+    methods = {name: method.settings for name, method in METHODS.items()}
+    for group, found in {**of_every_run(), **methods, "DETECTION": SETTINGS}.items():
         if found:
-            yield f"## {group}\n\n| Setting | Type | Default | Range | |\n|---|---|---|---|---|"
+            yield f"## {group}\n\n| Setting | Default | Meaning | Type | Range |\n|---|---|---|---|---|"
             for name, one in each(found, f"{group}."):
-                yield f"| `{name}` | {_type(one)} | `{one.default!r}` | {_range(one)} | {one.meaning} |"
+                yield f"| `{name}` | `{one.default!r}` | {one.meaning} | {_type(one)} | {_range(one)} |"
             yield ""
 
 

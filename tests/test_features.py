@@ -18,6 +18,7 @@ from mdistiller_icc.run import configure
 from mdistiller_icc.teachers import resolve
 
 WITH_LOGITS = ["NONE", "KD", "DKD", "ICCKD", "CKD", "BICKD"]
+NEWER = ["DIST", "CTKD", "TTM", "WTTM", "NKD", "RLD", "DTKD", "GDKD", "NORMKD", "WKD", "KDPP"]
 WITH_POOLED = ["ICC", "RKD", "PKT", "CRD", "PCKD"]
 WITH_STAGES = ["AT", "FITNET", "KDSVD", "NST", "SP", "VID"]
 WITH_PREACT = ["REVIEWKD"]
@@ -71,7 +72,7 @@ def step(method, images, monkeypatch, wrap=lambda model: model):
     assert student.stem.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("method", WITH_LOGITS + WITH_POOLED)
+@pytest.mark.parametrize("method", WITH_LOGITS + NEWER + WITH_POOLED)
 def test_logits_alone_are_enough(method, images, monkeypatch):
     step(method, images, monkeypatch)
 
@@ -87,6 +88,15 @@ def test_others_say_in_a_line_what_forward_must_return(method, images, monkeypat
 @pytest.mark.parametrize("method", ["KD", "RKD", *WITH_STAGES, *WITH_PREACT])
 def test_named_layers_are_enough_for_them(method, images, monkeypatch):
     step(method, images, monkeypatch, lambda model: with_features(model, **STAGES))
+
+
+def test_a_network_of_ones_own_that_returns_too_little_says_so_in_a_line(images, monkeypatch):
+    class Pooled(Net):
+        def forward(self, image):
+            return super().forward(image), {"pooled_feat": image.mean((2, 3))}
+
+    with pytest.raises(UserError, match="needs the feature 'feats', which the network does not return: .*let forward"):
+        step("AT", images, monkeypatch, lambda model: Pooled())
 
 
 def test_what_is_taken_is_what_the_layers_make():
@@ -112,17 +122,18 @@ def test_what_is_taken_is_what_the_layers_make():
 def test_torchvisions_networks_give_what_their_classifier_reads(make, dim):
     size = 224 if make is vit_b_16 else 32
     model = make(num_classes=10)
-    assert len(complete(model, size)) == 2
+    assert complete(model, size) is model
     with torch.no_grad():
         assert model.eval()(torch.randn(2, 3, size, size))[1]["pooled_feat"].shape == (2, dim)
-    assert complete(model, size) == []  # it returns a pair by now
+    kind = type(model)
+    assert type(complete(model, size)) is kind  # it returns a pair by now
 
 
 def test_a_network_that_does_not_take_the_size_says_so():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
     with pytest.raises(UserError, match=r"^Sequential does not take images of 20×20 pixels \(mat1 and mat2 shapes"):
         complete(model, 20)
-    assert complete(model, 32)
+    assert isinstance(complete(model, 32)(torch.randn(2, 3, 32, 32)), tuple)
 
 
 def test_compiled():

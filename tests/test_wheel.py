@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,10 +20,13 @@ ROOT = Path(__file__).parent.parent
 PACKED = ("mdistiller_icc", "configs", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 SMALL = ["DATASET.TYPE", "digits", "DISTILLER.STUDENT", "resnet8"]
 
-pytestmark = pytest.mark.skipif(
-    not all(importlib.util.find_spec(module) for module in ("setuptools", "ensurepip")),
-    reason="needs setuptools to build a wheel and pip to install it",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(importlib.util.find_spec(module) for module in ("setuptools", "ensurepip")),
+        reason="needs setuptools to build a wheel and pip to install it",
+    ),
+]
 
 
 def make(folder: Path, kind: str) -> Path:
@@ -81,6 +85,20 @@ def test_teacher_student_table_eval_export_from_an_empty_folder(installed, tmp_p
     assert "largest difference of a logit on 64 test images of digits: 0 " in (
         command("export", str(latest), "--out", "student.pth").stdout
     )
+
+
+@pytest.mark.parametrize("name", ["own_loop", "own_network_and_method", "torchvision_teacher"])
+def test_the_examples_need_nothing_else(installed, tmp_path, name):
+    shutil.copy(ROOT / f"examples/{name}.py", tmp_path)
+    assert " %" in installed("python", f"{name}.py", folder=tmp_path).stdout
+
+
+def test_neither_do_the_lines_for_a_notebook(installed, tmp_path):
+    lines = re.search(r"```python\n(.*?)```", (ROOT / "docs/api.md").read_text(), re.DOTALL)[1]
+    assert "train_teacher(" in lines and "distill(" in lines
+    (tmp_path / "notebook.py").write_text(lines.replace("epochs=20", "epochs=6"))
+    teacher, student = map(float, installed("python", "notebook.py", folder=tmp_path).stdout.split()[-2:])
+    assert teacher > 50 and student > 0
 
 
 def test_its_configurations_and_tables_are_in_it(installed, tmp_path):

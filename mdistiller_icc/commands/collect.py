@@ -53,7 +53,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "or at the epoch chosen on images held out of the training set",
     )
     chosen.add_argument("--best", dest="select", action="store_const", const="best", help="the same as --select best")
-    made.add_argument("--metric", choices=METRICS, default="top1", help="default: top1")
+    made.add_argument("--metric", choices=METRICS, help="default: top1, and every AP of detectors")
     made.add_argument("--methods", nargs="+", metavar="NAME", help="these alone, e.g. KD DKD")
     made.add_argument("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="these alone, e.g. resnet56:resnet20")
     made.add_argument("--no-published", dest="published", action="store_false", help="without published values")

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from mdistiller_icc.command_line import Parser, train
-from mdistiller_icc.commands import collect, evaluate, export, linear_probe
+from mdistiller_icc.commands import collect, detection, evaluate, export, linear_probe
 from mdistiller_icc.errors import UserError, exit_status, nearest
 from mdistiller_icc.studies import analyze, reproduce, sweep
 from mdistiller_icc.version import __version__
@@ -27,6 +27,7 @@ COMMANDS = {
     "quickstart": Command("Does an ICC teacher help? On handwritten digits, in minutes.", reproduce.quickstart),
     "teacher": Command(TEACHER, partial(train, TEACHER, "teacher")),
     "train": Command(STUDENT, partial(train, STUDENT, "student")),
+    "detection": Command(detection.ABOUT, detection.main),
     "eval": Command("How well a checkpoint does: top-1, top-5, per class, confusions.", evaluate.main),
     "probe": Command("A linear classifier on a frozen network's features of other data sets.", linear_probe.main),
     "export": Command("Write a trained network for use elsewhere: safetensors, torch.export, ONNX.", export.main),

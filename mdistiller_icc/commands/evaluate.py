@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
+from mdistiller_icc.command_line import Parser, add_configuration, add_quiet, split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
 
@@ -42,6 +42,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="print one JSON object, and nothing else on standard output")
     made.add_argument("--out", default=None, metavar="DIR", help="also write eval.json, per_class.csv, confusions.csv")
     made.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, …")
+    add_quiet(made)
     add_configuration(made)
     return made
 
@@ -88,6 +89,7 @@ def _evaluate(
     from mdistiller_icc import data
     from mdistiller_icc.engine import precision
     from mdistiller_icc.engine.evaluate import evaluate
+    from mdistiller_icc.engine.progress import evaluating
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure, resolve_device
     from mdistiller_icc.run.network import About, Logits, about, load
@@ -100,7 +102,7 @@ def _evaluate(
     batch = ["DATASET.TEST.BATCH_SIZE", given.batch_size] if given.batch_size else []
     cfg = configure(given.cfg, [*first, *batch, *options])
     device = resolve_device(given.device)
-    models = register().host.models(cfg.DATASET.TYPE, cfg.DATASET.IMAGE_SIZE)
+    models = register(verbose=False).host.models(cfg.DATASET.TYPE, cfg.DATASET.IMAGE_SIZE)
     loaded = data.load(cfg, 0, device)
     network, whose = load(models, cfg, file, given.model or said.architecture, loaded.classes)
     print(f"network: {whose} ({whose.path})")
@@ -110,7 +112,7 @@ def _evaluate(
     predictions: list[Tensor] = []
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for image, target in loaded.test:
+        for image, target in evaluating(loaded.test, "evaluating", given.quiet):
             targets.append(target)
             yield image, target
 

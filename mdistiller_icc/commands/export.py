@@ -80,7 +80,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     first = said.options if given.cfg is None else []
     cfg = configure(given.cfg, [*first, *stray, *overrides])
     described = data.described(cfg)
-    models = register().host.models(described.name, described.image_size)
+    models = register(verbose=False).host.models(described.name, described.image_size)
     loaded, missing = _loaded(cfg)
     count = said.num_classes or (loaded.num_classes if loaded else described.num_classes)
     mean, std = (loaded.mean, loaded.std) if loaded else (described.mean, described.std)

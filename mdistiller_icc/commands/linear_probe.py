@@ -75,7 +75,7 @@ def _probe(given: argparse.Namespace, options: Sequence[str]) -> dict[str, Any]:
     if count is None:
         raise UserError(f"{given.checkpoint}: does not say how many classes of {home.name} it was trained on")
     device = resolve_device(given.device)
-    models = register().host.models(home.name, home.image_size)
+    models = register(verbose=False).host.models(home.name, home.image_size)
     classes = said.classes or tuple(map(str, range(count)))
     network, whose = load(models, cfg, given.checkpoint, said.architecture, classes)
     network.to(device)

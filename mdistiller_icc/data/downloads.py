@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +15,20 @@ from .source import Files, Source, Split
 
 DEFAULT_ROOT = Path("data")
 """What ``DATASET.ROOT`` is where nobody names it: the only folder that a download may make."""
+
+
+_offline = False
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Inside, nothing is downloaded or unpacked: what is not there is missing."""
+    global _offline
+    before, _offline = _offline, True
+    try:
+        yield
+    finally:
+        _offline = before
 
 
 class Opener(Protocol):
@@ -64,7 +78,7 @@ class Layout(NamedTuple):
                 source = read_tree(place, test)
                 train, tested = (self._decoded(split, place) for split in (source.train, source.test))
                 return Source(source.classes, train, tested)
-        for place in places:
+        for place in () if _offline else places:
             if vacant(place) or (place / self.archive).is_file() or (place == DEFAULT_ROOT and not place.exists()):
                 return self._unpack(place, places)
         advice = f"say with DATASET.ROOT where it is; an empty folder, such as {places[0]}, has it downloaded into it"

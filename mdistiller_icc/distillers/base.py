@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +34,8 @@ class Hooks:
     """Whether it compares logits, and standardised ones if ``DISTILLER.LOGIT_STAND`` is set."""
     settled: int | None = None
     """From this epoch on training passes no longer depend on the epoch; None if they always may."""
+    length_counts_after: float = math.inf
+    """The last epoch whose training is the same however many epochs the run has."""
     gather: bool = True
     """Whether images are related to those of all processes' batches, and remembered by all; ``DISTILLER.GATHER``."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.classifier import centers, classifier_name
 from mdistiller_icc.distillers.logits import LogitDistiller
+from mdistiller_icc.errors import UserError
+from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.nkd import target_loss
-from mdistiller_icc.losses.wkd import class_cost, wkd_loss
+from mdistiller_icc.losses.wkd import class_cost, linear_cka, wkd_loss
 from mdistiller_icc.settings import Setting, count, temperature, weight
 
 
@@ -19,8 +23,9 @@ class WKD(LogitDistiller):
     """``L = CE − mean p_t[y] log p_s[y] + w · transport``, the method's logit form, WKD-L.
 
     Lv, Yang & Li, NeurIPS 2024, arXiv:2412.08139, and the authors' released code [A]. w and T differ per pair;
-    the defaults are those of resnet32x4 → resnet8x4. Two classes are alike by the cosine of their rows in the
-    teacher's classifier, which the authors have as the alternative to their CKA of features.
+    the defaults are those of resnet32x4 → resnet8x4. Two classes are alike by the CKA of the teacher's last maps of
+    their training images, of which the authors take all and we the first ``IMAGES`` [R]; or, as theirs may be, by the
+    cosine of their rows in the teacher's classifier. That is also what it is where a trainer does not show its loader.
     """
 
     node = "WKD"
@@ -28,6 +33,12 @@ class WKD(LogitDistiller):
         "CE_WEIGHT": weight(1.0, "cross-entropy"),
         "WEIGHT": weight(600.0, "the transport, w"),
         "TEMPERATURE": temperature(8.0),
+        "COST": Setting(
+            "cka",
+            "What makes two classes alike: the teacher's features, or its classifier.",
+            choices=("cka", "classifier"),
+        ),
+        "IMAGES": count(100, "Of each class, that are looked at for cka.", most=10**5),
         "KAPPA": Setting(1.0, "How fast the cost rises as classes differ, κ.", least=0, most=1e3),
         "REGULARISATION": Setting(0.05, "Regularisation of the entropic transport.", least=1e-2, most=1e3),
         "ITERATIONS": count(10, "Steps of Sinkhorn's iteration.", most=1000),
@@ -39,8 +50,39 @@ class WKD(LogitDistiller):
         rows = F.normalize(centers(teacher, classifier_name(teacher, "teacher")).detach(), dim=1)
         self.cost: Tensor
         self.register_buffer("cost", class_cost(rows @ rows.T, self.own.KAPPA), persistent=False)
+        self.classes = len(rows)
         self.last_epoch = cfg.get("SOLVER", {}).get("EPOCHS", 0)
+        self.length_counts_after = self.own.DECAY_FROM
         self.settled = None if self.own.DECAY_FROM < self.last_epoch else 1
+
+    def attach(self, train_loader: Any) -> None:
+        """Look at the teacher's features of the first images of every class."""
+        if self.own.COST == "cka":
+            self.cost = class_cost(linear_cka(self._features(train_loader)), self.own.KAPPA)
+
+    def _features(self, train_loader: Any) -> Tensor:
+        """Of as many images of every class, position by position, (C, N, D)."""
+        device, wanted = self.cost.device, self.own.IMAGES
+        found: list[list[Tensor]] = [[] for _ in range(self.classes)]
+        for image, target, *_ in train_loader:
+            features = self.teach(image.to(device))[1]
+            if "feats" in features:
+                feature = features["feats"][-1].flatten(2).transpose(1, 2)
+            else:  # of a network that returns logits alone
+                feature = features["pooled_feat"].unsqueeze(1)
+            feature, target = gather_rows(feature, target.to(device))
+            for one, label in zip(feature, target.tolist(), strict=True):
+                if len(found[label]) < wanted:
+                    found[label].append(one.clone())
+            if min(map(len, found)) == wanted:
+                break
+        count = min(map(len, found))
+        if count == 0:
+            missing = [label for label, features in enumerate(found) if not features]
+            raise UserError(
+                f"WKD.COST cka: there is no training image of class {missing[0]}; WKD.COST classifier needs none"
+            )
+        return torch.stack([torch.cat(features[:count]) for features in found])
 
     def logit_loss(self, logits_student: Tensor, logits_teacher: Tensor, target: Tensor, epoch: int) -> Tensor:
         own = self.own

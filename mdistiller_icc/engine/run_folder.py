@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -18,10 +19,14 @@ from yacs.config import CfgNode
 
 from mdistiller_icc import ranks, run_lock, whole_file
 from mdistiller_icc.config import pairs, read_yaml
+from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.errors import UserError
 
 INCIDENTAL = ("EXPERIMENT.", "LOG.", "DATASET.ROOT", "DATASET.NUM_WORKERS", "DATASET.TEST.BATCH_SIZE")
 """Keys that say where and how a run is made, not what it is: they neither name it nor bar it from resuming."""
+
+LENGTH = ("SOLVER.EPOCHS", "SOLVER.LR_DECAY_STAGES")
+"""Keys that a run which becomes longer may have others of."""
 
 LATEST, PREVIOUS, BEST = "latest", "previous", "best"
 """A run's checkpoints, each with all that it needs to go on; the previous one goes when the run is finished."""
@@ -150,7 +155,7 @@ class RunFolder:
             self.path.rename(self.before)
             self.path.mkdir()
         self._clear()
-        whole_file.write(self.path / "config.yaml", self.cfg.dump())
+        self.write_configuration()
         return False
 
     @ranks.first_alone
@@ -187,18 +192,45 @@ class RunFolder:
         plain: dict[str, Any] = yaml.safe_load(self.cfg.dump())
         return plain
 
-    def check_configuration(self, before: dict[str, Any]) -> None:
+    def check_configuration(self, before: dict[str, Any], done: int) -> None:
         """Refuse to go on with a run that was begun with another configuration.
+
+        It may become longer if no epoch that it has trained would have been another then.
+
+        Args:
+            before: the configuration.
+            done: epochs that it has trained.
 
         Raises:
             UserError: naming the first key that differs.
         """
-        before, now = flat(before), flat(self.configuration())
-        for key in sorted(before.keys() & now.keys()):  # a setting that one of them does not know had its default
-            if before[key] != now[key] and not key.startswith(INCIDENTAL):
+        earlier, now = flat(before), flat(self.configuration())
+        longer = now["SOLVER.EPOCHS"] > earlier.get("SOLVER.EPOCHS", math.inf)
+        for key in sorted(earlier.keys() & now.keys()):  # a setting that one of them does not know had its default
+            if earlier[key] != now[key] and not key.startswith(INCIDENTAL):
+                why = ""
+                if longer and key in LENGTH:
+                    why = self._other_past(before["SOLVER"], done)
+                    if not why:
+                        continue
                 raise UserError(
-                    f"{self.path}: cannot be resumed with {key} {now[key]!r}: it was begun with {before[key]!r}"
+                    f"{self.path}: cannot be resumed with {key} {now[key]!r}: it was begun with {earlier[key]!r}{why}"
                 )
+
+    def _other_past(self, before: dict[str, Any], done: int) -> str:
+        """Which trained epoch would have had another learning rate in a longer run; empty if none would."""
+        solver = self.cfg.SOLVER
+        earlier = CfgNode({**solver, **before})
+        for epoch in range(1, done + 1):
+            was, would = learning_rate(epoch, earlier), learning_rate(epoch, solver)
+            if was != would:
+                return f", and epoch {epoch} of the {solver.SCHEDULE} schedule would have had {would:g}, not {was:g}"
+        return ""
+
+    @ranks.first_alone
+    def write_configuration(self) -> None:
+        """Write ``config.yaml``."""
+        whole_file.write(self.path / "config.yaml", self.cfg.dump())
 
     @ranks.first_alone
     def append_metrics(self, metrics: dict[str, Any]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,9 @@ class Trainer:
         holdout_loader: images kept apart from training, like ``val_loader``.
         progress: shows a person how far it is; a bar by default.
     """
+
+    score: ClassVar[str] = "test_top1"
+    """The figure that tells which epoch is the best."""
 
     def __init__(
         self,
@@ -139,7 +142,8 @@ class Trainer:
 
     def _train(self, done: int) -> None:
         logs = Logs(self.folder.path, self.cfg)
-        self.progress.start(self.title, self.cfg.SOLVER.EPOCHS, len(self.train_loader), done)
+        epochs = self.cfg.SOLVER.EPOCHS
+        self.progress.start(self.title, epochs, done, self._batches(epochs), self._batches(done))
         try:
             self.on_epoch()
             for epoch in range(done + 1, self.cfg.SOLVER.EPOCHS + 1):
@@ -160,6 +164,15 @@ class Trainer:
             self.progress.close()
             logs.close()
 
+    def _batches(self, epochs: int) -> int:
+        """How many batches are trained and evaluated on until an epoch is over."""
+        evaluations = sum(map(self._is_evaluated, range(1, epochs + 1)))
+        held_out = 0 if self.holdout_loader is None else len(self.holdout_loader)
+        return epochs * len(self.train_loader) + evaluations * (len(self.val_loader) + held_out)
+
+    def _is_evaluated(self, epoch: int) -> bool:
+        return epoch % self.cfg.SOLVER.EVAL_EVERY == 0 or epoch == self.cfg.SOLVER.EPOCHS
+
     def train_epoch(self, epoch: int) -> dict[str, Any]:
         """One pass over the training images and, when it is due, over the others; returns the epoch's metrics."""
         lr = learning_rate(epoch, self.cfg.SOLVER)
@@ -170,13 +183,9 @@ class Trainer:
         begun = time.perf_counter()
         means = EpochMeans()
         self.watch = Watch(self.cfg.SOLVER.ON_NAN, epoch, len(self.train_loader), lr, self.distiller)
-        hits, count = torch.zeros(2, device=self.device), 0
+        self.hits, count = torch.zeros(2, device=self.device), 0
         for batch in self.train_loader:
-            inputs = {
-                name: tensor.to(self.device, non_blocking=True)
-                for name, tensor in zip(BATCH, batch, strict=False)
-                if tensor is not None
-            }
+            inputs = self.inputs(batch)
             self.watch.begin()
             size = len(inputs["target"])
             self.weight = parallel.weight(size, last=self.watch.step == len(self.train_loader))
@@ -187,12 +196,11 @@ class Trainer:
             with torch.no_grad():
                 for name, loss in losses.items():
                     means.add(name, as_number(loss).float() * size, size)
-                hits += correct(logits, inputs["target"])
+                self.tally(logits, inputs["target"])
             count += size
         parallel.settle(self.distiller, self.device)
         self.watch.end()
-        hits, count = ranks.summed(hits), sum(ranks.of_all(count))
-        top1, top5 = (hits * (100.0 / count)).tolist()
+        count = sum(ranks.of_all(count))
         parts = {name: _finite(value) for name, value in means.read().items()}
         seconds = time.perf_counter() - begun
         metrics: dict[str, Any] = {
@@ -200,21 +208,42 @@ class Trainer:
             "lr": lr,
             "train_loss": None if None in parts.values() else sum(parts.values()),
             **parts,
-            "train_top1": top1,
-            "train_top5": top5,
+            **self.tallied(count),
             "images_per_second": count / seconds,
         }
         if self.watch.skips:
             metrics["skipped_steps"] = self.watch.skipped
-        if epoch % self.cfg.SOLVER.EVAL_EVERY == 0 or epoch == self.cfg.SOLVER.EPOCHS:
-            test = self.evaluate(self.val_loader)
-            if not math.isfinite(test.loss):
-                raise Diverged(f"epoch {epoch}: the test loss is {test.loss} {self.watch.at}")
-            metrics |= {"test_top1": test.top1, "test_top5": test.top5, "test_loss": test.loss}
-            if self.holdout_loader is not None:
-                metrics["holdout_top1"] = self.evaluate(self.holdout_loader).top1
+        if self._is_evaluated(epoch):
+            metrics |= self.tested(epoch)
         metrics |= {name: _finite(value) for name, value in self.distiller.diagnostics().items()}
         metrics["seconds"] = time.perf_counter() - begun
+        return metrics
+
+    def inputs(self, batch: Any) -> dict[str, Any]:
+        """What the loader yields, by the names that the distiller takes it under, on the device."""
+        return {
+            name: tensor.to(self.device, non_blocking=True)
+            for name, tensor in zip(BATCH, batch, strict=False)
+            if tensor is not None
+        }
+
+    def tally(self, logits: Tensor, target: Any) -> None:
+        """Count the hits of a training step."""
+        self.hits += correct(logits, target)
+
+    def tallied(self, count: int) -> dict[str, float]:
+        """The training accuracies of an epoch of ``count`` images, in percent."""
+        top1, top5 = (ranks.summed(self.hits) * (100.0 / count)).tolist()
+        return {"train_top1": top1, "train_top5": top5}
+
+    def tested(self, epoch: int) -> dict[str, Any]:
+        """The figures of the test images, and of those held out, after an epoch."""
+        test = self.evaluate(self.val_loader)
+        if not math.isfinite(test.loss):
+            raise Diverged(f"epoch {epoch}: the test loss is {test.loss} {self.watch.at}")
+        metrics = {"test_top1": test.top1, "test_top5": test.top5, "test_loss": test.loss}
+        if self.holdout_loader is not None:
+            metrics["holdout_top1"] = self.evaluate(self.holdout_loader).top1
         return metrics
 
     def step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -253,24 +282,30 @@ class Trainer:
     def evaluate(self, loader: Any) -> Accuracy:
         """The student's accuracy on the images of ``loader``."""
         self.distiller.eval()
-        return evaluate(lambda image: self.distiller(image=image), loader, self.device, self.precision)
+        return evaluate(lambda image: self.distiller(image=image), self._watched(loader), self.device, self.precision)
+
+    def _watched(self, loader: Any) -> Iterator[Any]:
+        for batch in loader:
+            yield batch
+            self.progress.step()
 
     def save(self, metrics: dict[str, Any]) -> None:
         """Write the checkpoints that are due after an epoch, each whole at every moment; with them it counts."""
-        epoch, top1 = metrics["epoch"], metrics.get("test_top1", -1.0)
-        improved = top1 > self.best_acc
+        epoch, score = metrics["epoch"], metrics.get(self.score)
+        score = -1.0 if score is None else score
+        improved = score > self.best_acc
         state = {
             "epoch": epoch,
             "model": {k: v for k, v in self.distiller.state_dict().items() if not k.startswith("teacher.")},
             "optimizer": self.optimizer.state_dict(),
-            "best_acc": max(self.best_acc, top1),
+            "best_acc": max(self.best_acc, score),
             "random": random_state(self.device),
             "run": {"config": self.folder.configuration(), "history": [*self.history, metrics], "kept": self.kept},
         }
         if own := parallel.own_state(self.distiller):
             state["ranks"] = ranks.of_all(own)
         self._write(state, improved)
-        self.best_acc = max(self.best_acc, top1)
+        self.best_acc = max(self.best_acc, score)
         self.history.append(metrics)
 
     @ranks.first_alone
@@ -294,7 +329,9 @@ class Trainer:
         """
         path, state = ranks.from_first(lambda: newest(self.folder, self.progress.note))
         try:
-            self.folder.check_configuration(state["run"]["config"])
+            done = len(state["run"]["history"])
+            self.folder.check_configuration(state["run"]["config"], done)
+            self._check_length(state["run"]["config"]["SOLVER"]["EPOCHS"], done)
             self.on_resume(state["run"]["kept"])
             own = self.distiller.state_dict()
             teacher = {k: v for k, v in own.items() if k.startswith("teacher.")}
@@ -311,9 +348,19 @@ class Trainer:
         ranks.from_first(lambda: look_at_best(self.folder, self.progress.note))
         self.history = state["run"]["history"]
         self.folder.write_metrics(self.history)
+        self.folder.write_configuration()
         for metrics in self.history:  # told when they were new; what is to come is seen against them
             self.distiller.warnings(metrics)
         return len(self.history)
+
+    def _check_length(self, before: int, done: int) -> None:
+        """Refuse more epochs where the method looks at their number, and has done so."""
+        for method in self.distiller.modules():  # a sum of methods has several
+            if isinstance(method, Hooks) and method.length_counts_after < done and before != self.cfg.SOLVER.EPOCHS:
+                raise UserError(
+                    f"{self.folder.path}: cannot be resumed with SOLVER.EPOCHS {self.cfg.SOLVER.EPOCHS}: it was begun "
+                    f"with {before}, which {type(method).__name__} looks at after epoch {method.length_counts_after}"
+                )
 
 
 class DOTTrainer(Trainer):

@@ -7,7 +7,8 @@ colour-blind readers too: Okabe and Ito's for teachers, CARTO's "Safe" with mark
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.nn.functional import normalize
 
 from mdistiller_icc.geometry.distances import Distances
 from mdistiller_icc.geometry.extra import analysis_extra
+from mdistiller_icc.geometry.fonts import families
 from mdistiller_icc.geometry.outputs import Outputs
 from mdistiller_icc.geometry.tsne import embed, pick
 
@@ -33,21 +35,29 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "savefig.dpi": 200,
+    "text.parse_math": False,  # a dollar sign in a name is one
 }
 PER_ROW, LONGEST_NAME = 4, 36
 BARS_PER_ROW, MOST_BARS = 50, 200
 
 
 @contextmanager
-def canvas(panels: int, per_row: int, width: float, height: float) -> Iterator[tuple[Any, list[Any]]]:
-    """Give a figure with at least one panel of ``width`` × ``height`` inches, in the house style, and its axes."""
+def canvas(
+    panels: int, per_row: int, width: float, height: float, names: Iterable[str] = ()
+) -> Iterator[tuple[Any, list[Any]]]:
+    """Give a figure with at least one panel of ``width`` × ``height`` inches, in the house style, and its axes.
+
+    Args:
+        names: what will be written in it, in any script.
+    """
     with analysis_extra():
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     rows = max(math.ceil(panels / per_row), 1)
     columns = max(math.ceil(panels / rows), 1)
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | {"font.family": families(names)}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # `families` has told
         figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
@@ -79,7 +89,8 @@ def tsne(
     target = next(iter(outputs.values())).target
     chosen = pick(target, min(shown_classes, len(CLASS_COLOURS)), images, seed)
     shown = target[chosen]
-    with canvas(len(outputs), PER_ROW, width=3.4, height=3.6) as (figure, axes):
+    names = [*outputs, *(classes[label] for label in shown.unique().tolist())]
+    with canvas(len(outputs), PER_ROW, width=3.4, height=3.6, names=names) as (figure, axes):
         for axis, (name, one) in zip(axes, outputs.items(), strict=True):
             layout = embed(one.features[chosen], seed)
             for place, label in enumerate(shown.unique().tolist()):
@@ -120,7 +131,7 @@ def histograms(
     chosen = pick(target, len(target.unique()), images, seed)
     same = target[chosen].unsqueeze(0) == target[chosen].unsqueeze(1)
     above = torch.ones_like(same).triu(1)
-    with canvas(len(outputs), PER_ROW, width=3.4, height=2.8) as (figure, axes):
+    with canvas(len(outputs), PER_ROW, width=3.4, height=2.8, names=outputs) as (figure, axes):
         for axis, (name, one) in zip(axes, outputs.items(), strict=True):
             unit = normalize(one.features[chosen].double(), dim=1)
             distance = torch.cdist(unit, unit)
@@ -163,7 +174,8 @@ def class_bars(distances: Mapping[str, Distances], classes: Sequence[str], path:
     longest = max((len(classes[label]) for label in order), default=0)
     rotation = 90 if slots > 12 else 30 if longest > 3 else 0
     height = 2.4 + 0.07 * longest * (rotation == 90)
-    with canvas(max(len(rows), 1), 1, width=width, height=height) as (figure, axes):
+    names = [*distances, *(classes[label] for label in order)]
+    with canvas(max(len(rows), 1), 1, width=width, height=height, names=names) as (figure, axes):
         for axis, row in zip(axes, rows, strict=False):
             for place, (name, one) in enumerate(distances.items()):
                 shift = (place - (len(distances) - 1) / 2) * thickness

@@ -22,10 +22,10 @@ from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import settings
 from mdistiller_icc.icc.feature import select
-from mdistiller_icc.icc.positive import ItemViews, ViewLoader
 from mdistiller_icc.icc.recipe import ICCLoss
 from mdistiller_icc.icc.settings import SETTINGS
 from mdistiller_icc.icc.signatures import Signatures
+from mdistiller_icc.icc.view_loader import ItemViews, ViewLoader
 from mdistiller_icc.losses.precision import widened
 from mdistiller_icc.probe import probe
 from mdistiller_icc.settings import check_memory
@@ -57,19 +57,7 @@ class ICC(Distiller):
         self.feature_name = node.FEATURE
         self.warmup_epochs = node.WARMUP
         self.settled = node.WARMUP + 1
-        self.loss = ICCLoss(
-            num_classes,
-            dim,
-            weight=node.WEIGHT,
-            gradnorm_share=node.GRADNORM.SHARE if node.WEIGHT_MODE == "gradnorm" else None,
-            margin=node.MARGIN,
-            similarity=node.SIMILARITY,
-            temperature=node.TEMPERATURE,
-            reduction=node.REDUCTION,
-            positive=node.POSITIVE,
-            queue_size=node.QUEUE.SIZE,
-            queue_policy=node.QUEUE.POLICY,
-        )
+        self.loss = loss_of(node, num_classes, dim)
         self.views: Callable[[Tensor, slice], Tensor] | None = None
         self.batch_index: Tensor | None = None  # for a host that passes no indices
         self.classifier = classifier_name(student, "student")
@@ -136,6 +124,23 @@ class ICC(Distiller):
     def warnings(self, metrics: dict[str, Any]) -> list[str]:
         """The failure signatures that begin to show in an epoch's metrics, a line each."""
         return [] if self.loss.off else [f"ICC, {line}" for line in self.signatures.see(metrics)]
+
+
+def loss_of(node: CfgNode, num_classes: int, dim: int) -> ICCLoss:
+    """`ICCLoss` with the settings of the node ``ICC``, for C classes and features of length D."""
+    return ICCLoss(
+        num_classes,
+        dim,
+        weight=node.WEIGHT,
+        gradnorm_share=node.GRADNORM.SHARE if node.WEIGHT_MODE == "gradnorm" else None,
+        margin=node.MARGIN,
+        similarity=node.SIMILARITY,
+        temperature=node.TEMPERATURE,
+        reduction=node.REDUCTION,
+        positive=node.POSITIVE,
+        queue_size=node.QUEUE.SIZE,
+        queue_policy=node.QUEUE.POLICY,
+    )
 
 
 def _rename(_module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc.queue import Met
@@ -20,23 +19,14 @@ MEMORY_GIBIBYTES = 1.0
 class Tuplets(NamedTuple):
     """The anchors of a step, each with its positive and its negatives: the arguments of `intra_class_loss`."""
 
-    anchor: Tensor
-    """f(x), with the graph, ``(A, D)``."""
-    positive: Tensor
-    """f(x⁺), ``(A, D)``."""
-    negatives: Tensor
-    """f(x⁻), ``(A, n, D)``."""
-    valid: Tensor
-    """Which of the negatives count, bool ``(A, n)``; a row without any is no anchor and has no loss."""
+    anchor: Tensor  # f(x), with the graph, (A, D)
+    positive: Tensor  # f(x⁺), (A, D)
+    negatives: Tensor  # f(x⁻), (A, n, D)
+    valid: Tensor  # which of the negatives count, bool (A, n); a row without any is no anchor and has no loss
 
 
 class Positive(nn.Module):
-    """Says which images' second views join a batch, and gives the anchors their positives.
-
-    Args:
-        dim: D, the features' length.
-        size: n, how many negatives a queue holds.
-    """
+    """Says which images' second views join a batch, and gives the anchors their positives, of length D = ``dim``."""
 
     def __init__(self, dim: int, size: int) -> None:
         super().__init__()
@@ -46,19 +36,13 @@ class Positive(nn.Module):
         """Learn how many training images there are."""
 
     def second_views(self, index: Tensor, of_all: Callable[..., tuple[Tensor, ...]] = gather_rows) -> Tensor:
-        """The numbers of the images whose second views the batch of images ``index`` is to take along, ``(V,)``.
-
-        Across processes: of the whole batch, of whose V second views each process takes its share.
-        """
+        """The images, ``(V,)``, whose second views are to join the whole batch, of which ``index`` is our share."""
         return index[:0]
 
     def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
-        """The anchors of this step, and how many all processes have, a scalar; also keeps what the next steps need.
+        """The anchors of this step, and how many all processes have; also keeps what the next steps need.
 
-        Args:
-            f: features of this process's part of the batch and then of its second views, with their graph.
-            met: what the whole batch met in the class queues.
-            share: which of so many rows are this process's.
+        ``f`` has this process's ``share`` of the batch and then of its second views; ``met`` has the whole batch.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no positives")
 
@@ -147,27 +131,3 @@ class Memory(Positive):
 
 
 POSITIVES: dict[str, type[Positive]] = {"view": View, "twin": Twin, "memory": Memory}
-
-
-class ViewLoader(Protocol):
-    """What ICC needs of a loader of training images; ours have it."""
-
-    num_data: int
-    """How many training images there are."""
-
-    def views(self, index: Tensor, rows: slice = ...) -> Tensor:
-        """A fresh augmented view of the images ``index`` (V,), as a batch has them, (V, 3, H, W).
-
-        Of ``rows`` of them alone, but the same views, where other processes take the others.
-        """
-
-
-class ItemViews:
-    """The same of torch's `DataLoader`, whose data set is asked image by image, as its own workers do."""
-
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.dataset = loader.dataset
-        self.num_data = len(cast(Sized, loader.dataset))
-
-    def views(self, index: Tensor, rows: slice = slice(None)) -> Tensor:
-        return torch.stack([self.dataset[i][0] for i in index[rows].tolist()]).to(index.device)

@@ -48,12 +48,18 @@ def crd_loss(feature: Tensor, memory: Tensor, candidates: Tensor, temperature: f
 @torch.no_grad()
 @full_precision
 def log_totals(feature: Tensor, memory: Tensor, candidates: Tensor, temperature: float) -> Tensor:
-    """log Σ_k exp(feature·memory_k/τ) of each image, (B,); arguments as in `crd_loss`."""
+    """``log Σ_k exp(feature·memory_k/τ)`` of each image, (B,); arguments as in `crd_loss`."""
     return (_scores(feature, memory, candidates) / temperature).logsumexp(1)
 
 
 def log_normaliser(totals: Tensor, candidates: int, num_data: int) -> Tensor:
-    """log Z that makes the scores of a batch average 1/N, from its `log_totals` over K + 1 candidates each."""
+    """``log Z`` that makes the scores of a batch average 1/N, a scalar.
+
+    Args:
+        totals: `log_totals` of the batch, (B,).
+        candidates: K + 1, over which each was taken.
+        num_data: N, how many training images there are.
+    """
     return totals.logsumexp(0) - math.log(len(totals) * candidates / num_data)
 
 

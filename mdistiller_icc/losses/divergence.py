@@ -17,7 +17,13 @@ def divergence(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def mean_divergence(student: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
-    """`divergence` averaged over the batch, each row times its ``weight`` (B,) if there is one."""
+    """`divergence` averaged over the batch, a scalar in nats.
+
+    Args:
+        student: log-probabilities, (B, C).
+        teacher: log-probabilities, (B, C).
+        weight: (B,), by which each row is multiplied.
+    """
     if weight is None:
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
     return (weight * divergence(student, teacher)).mean()

@@ -5,7 +5,7 @@ All of Jin, Wang & Lin, "Multi-Level Logit Distillation", CVPR 2023, and the aut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -76,12 +76,7 @@ def class_alignment_loss(
     Returns:
         Scalar; it grows with the batch.
     """
-    parts = []
-    for temperature in temperatures:
-        student = F.softmax(logits_student / temperature, dim=1)
-        teacher = F.softmax(logits_teacher.detach() / temperature, dim=1)
-        parts.append(_relations(teacher.T @ teacher - student.T @ student, weight))
-    return total(parts)
+    return _relations(lambda p: p.T @ p, logits_student, logits_teacher, temperatures, weight)
 
 
 @full_precision
@@ -99,13 +94,20 @@ def batch_alignment_loss(
     Returns:
         Scalar; it grows with the batch.
     """
+    return _relations(lambda p: p @ p.T, logits_student, logits_teacher, temperatures, weight)
+
+
+def _relations(
+    relations: Callable[[Tensor], Tensor],
+    logits_student: Tensor,
+    logits_teacher: Tensor,
+    temperatures: Sequence[float],
+    weight: Tensor | float,
+) -> Tensor:
     parts = []
     for temperature in temperatures:
         student = F.softmax(logits_student / temperature, dim=1)
         teacher = F.softmax(logits_teacher.detach() / temperature, dim=1)
-        parts.append(_relations(teacher @ teacher.T - student @ student.T, weight))
+        difference = relations(teacher) - relations(student)
+        parts.append((weight * difference.square().sum(1)).mean())
     return total(parts)
-
-
-def _relations(difference: Tensor, weight: Tensor | float) -> Tensor:
-    return (weight * difference.square().sum(1)).mean()

@@ -16,6 +16,20 @@ STABLE = 1e-8
 
 
 @full_precision
+def linear_cka(features: Tensor) -> Tensor:
+    """How alike the features of each two classes are: linear CKA, (C, C), 1 for a class with itself.
+
+    Args:
+        features: of N positions of as many images of every class, (C, N, D); position n of one class is held against
+            position n of another.
+    """
+    centred = features - features.mean(1, keepdim=True)
+    shared = torch.stack([(one.T @ centred).square().sum((1, 2)) for one in centred])
+    own = shared.diagonal().clamp_min(STABLE).sqrt()
+    return shared / (own[:, None] * own)
+
+
+@full_precision
 def class_cost(similarity: Tensor, sharpness: float) -> Tensor:
     """``c_ij = 1 − exp(−κ(1 − similarity_ij))``, (C, C).
 
@@ -38,8 +52,7 @@ def wkd_loss(
 ) -> Tensor:
     """Cost of transport between the two predictions among the C − 1 other classes, by Sinkhorn's iteration.
 
-    The target is a class without mass, which neither sends nor receives: one kernel (C, C) serves every
-    image. Which of the two scalings is updated first, the teacher's, is our reading [R].
+    The target is a class without mass, which neither sends nor receives: one kernel (C, C) serves every image.
 
     Args:
         logits_student: (B, C) with C ≥ 2, carries the gradient.

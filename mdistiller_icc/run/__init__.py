@@ -16,9 +16,12 @@ from mdistiller_icc.distillers import base
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.kernels import choose_kernels
-from mdistiller_icc.engine.progress import Progress
+from mdistiller_icc.engine.progress import Progress, Silent, evaluating
+from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.plugin import news
 from mdistiller_icc.probe import probe
+from mdistiller_icc.run import start
 from mdistiller_icc.run.processes import check_smallest, first_here, group
 from mdistiller_icc.run.record import Record
 from mdistiller_icc.run.resolved import Resolved, check, chosen_settings, configure, resolve_device
@@ -72,17 +75,23 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     with first_here():
         dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout, strong=found.strong)
     if role == "teacher":
-        ranks.from_first(lambda: _check_place(found, overwrite, dataset.tree))
+        ranks.from_first(lambda: check_place(found, overwrite, dataset.tree))
 
-    teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset)
-    student = resolve.build(found.models, found.student, cfg, dataset.num_classes)
+    teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset, isinstance(progress, Silent))
+    student = resolve.begin(found.models, found.student, cfg, dataset.num_classes)
+    begun = resume and RunFolder(cfg, found.name).begun()  # then its own checkpoint has all
+    begins = (
+        start.start(student, cfg, found.student, dataset.classes) if cfg.DISTILLER.STUDENT_CKPT and not begun else None
+    )
     probe(student, dataset.image_size)
     distiller = base.build(found.distiller, student, teacher, cfg, dataset.num_data).to(found.device)
     trainer = found.trainer(
         found.name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
     )
     check_smallest(min(dataset.train.sizes), trainer.least_images)
-    record = Record(found, dataset, whose, trainer)
+    for line in news():
+        trainer.progress.about(line)
+    record = Record(found, dataset, whose, trainer, begins)
 
     with trainer.folder.alone(), record.kept():
         trainer.train(resume=resume, overwrite=overwrite)
@@ -94,11 +103,11 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
 
 
 def _publish(found: Resolved, overwrite: bool, record: Record, student: nn.Module, tree: str | None) -> None:
-    _check_place(found, overwrite, tree)  # another run may have come first
+    check_place(found, overwrite, tree)  # another run may have come first
     record.publish(student)
 
 
-def _check_place(found: Resolved, overwrite: bool, tree: str | None) -> None:
+def check_place(found: Resolved, overwrite: bool, tree: str | None = None) -> None:
     """Refuse to train a teacher that could not be put into the store.
 
     Raises:
@@ -114,7 +123,7 @@ def _check_place(found: Resolved, overwrite: bool, tree: str | None) -> None:
         raise UserError(f"{folder}: cannot be written to, and the teacher is to be put there")
 
 
-def _teacher(found: Resolved, dataset: Any) -> tuple[nn.Module, dict[str, Any]]:
+def _teacher(found: Resolved, dataset: Any, quiet: bool) -> tuple[nn.Module, dict[str, Any]]:
     """The teacher, which labels the images that have no label, and what the record tells of it.
 
     Raises:
@@ -122,19 +131,20 @@ def _teacher(found: Resolved, dataset: Any) -> tuple[nn.Module, dict[str, Any]]:
     """
     teacher, whose = resolve.load(found.models, found.cfg, dataset.classes, dataset.tree)
     probe(teacher.to(found.device), dataset.image_size)
-    top1 = _teacher_accuracy(teacher.eval(), dataset, found, whose)
+    top1 = _teacher_accuracy(teacher.eval(), dataset, found, whose, quiet)
     data.label(dataset, teacher, found.device)
     return teacher, whose.record() | {"top1": top1}
 
 
-def _teacher_accuracy(teacher: nn.Module, dataset: Any, found: Resolved, whose: resolve.Teacher) -> float:
+def _teacher_accuracy(teacher: nn.Module, dataset: Any, found: Resolved, whose: resolve.Teacher, quiet: bool) -> float:
     """The teacher's test top-1 in percent, printed.
 
     Raises:
         UserError: it is no better than chance (less than two standard errors above it), so a wrong
             file or wrong labels, and distilling from it would be a waste; said only, if its training was short.
     """
-    accuracy = evaluate(lambda image: teacher(image)[0], dataset.test, found.device, found.precision)
+    batches = evaluating(dataset.test, "the teacher", quiet or not ranks.is_first())
+    accuracy = evaluate(lambda image: teacher(image)[0], batches, found.device, found.precision)
     print(f"teacher: {whose}, test top-1 {accuracy.top1:.2f} % ({whose.path})")
     chance = 1 / dataset.num_classes
     bound = chance + 2 * math.sqrt(chance * (1 - chance) / dataset.test.num_data)

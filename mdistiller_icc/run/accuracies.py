@@ -8,7 +8,7 @@ from typing import Any
 PROTOCOLS = ("last", "mean_last_10", "best_test", "heldout_selected")
 
 
-def accuracies(history: list[dict[str, Any]], metric: str) -> dict[str, float | None]:
+def accuracies(history: list[dict[str, Any]], metric: str, by: str = "top1") -> dict[str, float | None]:
     """The test accuracy of a run under each protocol, in percent; None where it has none.
 
     - ``last``: after the last epoch.
@@ -19,17 +19,18 @@ def accuracies(history: list[dict[str, Any]], metric: str) -> dict[str, float | 
     Args:
         history: the epochs' metrics, ascending.
         metric: ``top1`` or ``top5``.
+        by: the one that an epoch is chosen by.
     """
-    tested = [epoch for epoch in history if epoch.get("test_top1") is not None]
+    tested = [epoch for epoch in history if epoch.get(f"test_{metric}") is not None]
     if not tested:
         return dict.fromkeys(PROTOCOLS)
     recent = [epoch[f"test_{metric}"] for epoch in tested if epoch["epoch"] > history[-1]["epoch"] - 10]
-    heldout = [epoch for epoch in tested if epoch.get("holdout_top1") is not None]
+    heldout = [epoch for epoch in tested if epoch.get(f"holdout_{by}") is not None]
     return {
         "last": tested[-1][f"test_{metric}"],
         "mean_last_10": sum(recent) / len(recent) if recent else None,
-        "best_test": best(tested, lambda epoch: epoch["test_top1"])[f"test_{metric}"],
-        "heldout_selected": best(heldout, lambda epoch: epoch["holdout_top1"])[f"test_{metric}"] if heldout else None,
+        "best_test": best(tested, lambda epoch: epoch[f"test_{by}"])[f"test_{metric}"],
+        "heldout_selected": best(heldout, lambda epoch: epoch[f"holdout_{by}"])[f"test_{metric}"] if heldout else None,
     }
 
 

@@ -6,8 +6,8 @@ import contextlib
 import datetime
 import math
 import platform
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from mdistiller_icc import ranks
 from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.provenance import command_line, commit
 from mdistiller_icc.run.accuracies import accuracies, best
 from mdistiller_icc.run.resolved import Resolved, chosen_settings
 from mdistiller_icc.teachers import checkpoint, resolve
@@ -34,11 +35,22 @@ class Record:
         told: what it says.
     """
 
-    def __init__(self, run: Resolved, dataset: Any, teacher: dict[str, Any] | None, trainer: Trainer) -> None:
+    metrics: ClassVar[tuple[str, ...]] = ("top1", "top5")
+    """The figures that runs are measured by; the first tells which epoch is the best."""
+
+    def __init__(
+        self,
+        run: Resolved,
+        dataset: Any,
+        teacher: dict[str, Any] | None,
+        trainer: Trainer,
+        start: dict[str, Any] | None = None,
+    ) -> None:
         self.run, self.trainer, self.classes = run, trainer, dataset.classes
-        self.told = begin(run, dataset, teacher)
+        self.told = begin(run, dataset, teacher) | progress([], self.metrics)
         if ranks.world() > 1 and trainer.least_images > 1:  # batch norms see their own process's share alone
             self.told["protocol"]["batch_norm_images"] = run.cfg.SOLVER.BATCH_SIZE // ranks.world()
+        self._start(start)
         self.before: dict[str, Any] = {}
         self._keep()
         trainer.on_epoch = lambda: self.write("running")
@@ -51,8 +63,15 @@ class Record:
             "started": told["started"],
             "precision": told["protocol"]["precision"],
             "teacher": told["teacher"]["digest"] if told["teacher"] else None,
+            "start": told["student"].get("start"),
             "tree": told["protocol"].get("tree"),
         }
+
+    def _start(self, start: dict[str, Any] | None) -> None:
+        """Tell of the weights that the network started from; runs that did so are compared with their like alone."""
+        if start is not None:
+            self.told["student"]["start"] = start
+            self.told["protocol"]["start"] = start["digest"]
 
     def go_on(self, kept: dict[str, Any]) -> None:
         """The run in the folder is continued: in the precision that it began in, from the teacher that it began with.
@@ -71,6 +90,7 @@ class Record:
             folder, root = self.trainer.folder.path, self.run.cfg.DATASET.ROOT
             raise UserError(f"{folder}: cannot be resumed: it was begun on other images than those in {root}")
         self.told["started"] = kept["started"] or self.told["started"]
+        self._start(kept.get("start"))
         # What `auto` was where the run began, it stays elsewhere.
         self.trainer.precision = kept["precision"] or self.run.precision
         self.told["protocol"]["precision"] = self.trainer.precision
@@ -78,7 +98,7 @@ class Record:
 
     def publish(self, model: nn.Module) -> None:
         """Put the trained teacher into the store, with what is told of it."""
-        self.told.update(progress(self.trainer.history))
+        self.told.update(progress(self.trainer.history, self.metrics))
         kind, seed = self.run.teacher_kind or "", self.run.cfg.EXPERIMENT.SEED
         published = resolve.publish(model, self.classes, kind, seed, self.told)
         self.told["digest"] = checkpoint.digest(published)  # by which its students' records name it
@@ -102,7 +122,7 @@ class Record:
         ended = now() if status == "finished" else None
         if ended and self.before.get("status") == status and self.before.get("epoch") == len(history):
             ended = str(self.before.get("finished"))  # there was nothing left to train
-        self.told.update(progress(history), status=status, finished=ended, error=error)
+        self.told.update(progress(history, self.metrics), status=status, finished=ended, error=error)
         if not self.trainer.folder.restored:
             self.trainer.folder.write_record(self.told)
 
@@ -183,8 +203,10 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "command": command_line(),
+        "commit": commit(),
         "started": now(),
-        **progress([]),
+        "epoch": 0,
         "finished": None,
         "error": None,
     }
@@ -199,17 +221,17 @@ def _settings_of(cfg: CfgNode, method: str) -> dict[str, Any]:
     return settings
 
 
-def progress(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a record says of the epochs trained so far."""
-    tested = [epoch for epoch in history if epoch.get("test_top1") is not None]
+def progress(history: list[dict[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
+    """What a record says of the epochs trained so far, by figures of which the first tells the best epoch."""
+    first = metrics[0]
+    tested = [epoch for epoch in history if epoch.get(f"test_{first}") is not None]
     training = [epoch["images_per_second"] for epoch in history]
     skipped = [epoch["skipped_steps"] for epoch in history if "skipped_steps" in epoch]
     return {
         "epoch": len(history),
         **({"skipped_steps": sum(skipped)} if skipped else {}),
-        "best_epoch": best(tested, lambda epoch: epoch["test_top1"])["epoch"] if tested else None,
-        "top1": accuracies(history, "top1"),
-        "top5": accuracies(history, "top5"),
+        "best_epoch": best(tested, lambda epoch: epoch[f"test_{first}"])["epoch"] if tested else None,
+        **{metric: accuracies(history, metric, first) for metric in metrics},
         "seconds": math.fsum(epoch["seconds"] for epoch in history),
         # the harmonic mean: all images over all training time
         "images_per_second": len(training) / math.fsum(1 / speed for speed in training) if training else None,

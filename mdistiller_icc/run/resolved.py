@@ -21,7 +21,7 @@ from mdistiller_icc.engine.trainer import Trainer, trainer_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import register
-from mdistiller_icc.run import processes
+from mdistiller_icc.run import processes, start
 from mdistiller_icc.shipped import find_config
 from mdistiller_icc.teachers import resolve, store
 
@@ -69,7 +69,7 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
     Raises:
         UserError: the file or an override is wrong, or a setting out of its range.
     """
-    host = register().host
+    host = register(verbose=False).host
     known = host.CFG.clone()
     known.defrost()
     known.LOG.WANDB = False  # mdistiller turns it on for everybody
@@ -85,9 +85,9 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
 
 def chosen_settings(cfg: CfgNode) -> pair_settings.Chosen | None:
     """Which settings of a run are those published for its pair; None if it learns from nobody or asks for none."""
-    if cfg.DISTILLER.TYPE in store.KINDS:
+    if cfg.DISTILLER.TYPE in store.KINDS or cfg.EXPERIMENT.PAIR_SETTINGS != "published":
         return None
-    return pair_settings.chosen(cfg, _architecture(cfg), register().host.CFG)
+    return pair_settings.chosen(cfg, _architecture(cfg), register(verbose=False).host.CFG)
 
 
 def _architecture(cfg: CfgNode) -> str:
@@ -112,7 +112,8 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise UserError(f"--device {name}: {reason[:150]}") from None
+        here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        raise UserError(f"--device {name[:80]}: {reason[:150]}; here there is {here}") from None
     return device
 
 
@@ -130,7 +131,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
     """
     processes.check(cfg)
     where = resolve_device(device)
-    host, node, dataset = register().host, cfg.DISTILLER, cfg.DATASET.TYPE
+    host, node, dataset = register(verbose=False).host, cfg.DISTILLER, cfg.DATASET.TYPE
     settings.check(cfg, plugin.settings(host))
     distiller = _distiller(host, node.TYPE)
     check_standardised(cfg, distiller, host.distiller_dict)
@@ -143,6 +144,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         networks.add(resolve.architecture(models, node.TEACHER, "DISTILLER.TEACHER", dataset))
     trainer.check(cfg)
     distiller.check(cfg)
+    start.check(cfg)
     if data_set(dataset).loaded is not None:
         check_one_view(cfg, distiller, f"{dataset}, given as torch objects, has")
     if kind is None and role == "teacher":

@@ -13,7 +13,7 @@ from mdistiller_icc.studies.feature_spaces import compare
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.studies.results import Result, images_judged, markdown, results, save
 from mdistiller_icc.studies.table import Table
-from mdistiller_icc.tables import render
+from mdistiller_icc.tables import render, verdict
 
 
 def analyse(table: Table, runs: Sequence[PlannedRun], device: str) -> None:
@@ -36,6 +36,8 @@ def analyse(table: Table, runs: Sequence[PlannedRun], device: str) -> None:
                 _results(name, own, settings["share"], project / f"analysis_{suffix}", dataset, drawn)
     if table.analysis and not drawn:
         print("\nno pictures, which need matplotlib: pip install 'mdistiller_icc[analysis]'")
+    if "accuracy" in table.analysis and all(part.teachers.keys() >= {"vanilla", "icc"} for part in table.parts):
+        print(f"\n{verdict([run.folder for run in runs])}")
 
 
 def _results(name: str, runs: Sequence[PlannedRun], share: float, folder: Path, dataset: str, drawn: bool) -> None:

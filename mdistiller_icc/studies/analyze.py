@@ -90,7 +90,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     import_all(given.imports)
     cfg = configure(given.cfg, options, given.seed)
     device = resolve_device(given.device)
-    models = register().host.models(cfg.DATASET.TYPE, cfg.DATASET.IMAGE_SIZE)
+    models = register(verbose=False).host.models(cfg.DATASET.TYPE, cfg.DATASET.IMAGE_SIZE)
     networks, told = {}, {}
     dataset = data.load(cfg, cfg.EXPERIMENT.SEED or 0, device)
     for name, file in zip(names, files, strict=True):

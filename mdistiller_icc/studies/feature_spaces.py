@@ -82,7 +82,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) 
 def _analyse(runs: Sequence[PlannedRun], device: str) -> Report:
     """The geometry of trained teachers on the test images."""
     dataset = data.load(runs[0].cfg, runs[0].cfg.EXPERIMENT.SEED, torch.device(device))
-    models = register().host.models(dataset.name, dataset.image_size)
+    models = register(verbose=False).host.models(dataset.name, dataset.image_size)
     networks = {}
     for run in runs:
         node = run.cfg.DISTILLER

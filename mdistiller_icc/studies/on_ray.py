@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -115,7 +116,7 @@ class _Going:
         # Between processes that trained together connections are left, so none of them serves another run.
         once = {"max_calls": 1} if room.processes > 1 else {}
         seats = [task(_seat, number) for number in numbers] if room.processes > 1 else []
-        shared = run, "cuda" if on_gpu else "cpu", os.getcwd()
+        shared = run, "cuda" if on_gpu else "cpu", os.getcwd(), sys.argv
         self.refs = [task(_make, number, *shared, number, *seats, **once) for number in numbers]
 
     def end(self) -> None:
@@ -161,9 +162,10 @@ def torchruns(number: int, seats: Sequence[_Seat]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _make(run: PlannedRun, device: str, folder: str, number: int, *seats: _Seat) -> Outcome:
+def _make(run: PlannedRun, device: str, folder: str, command: list[str], number: int, *seats: _Seat) -> Outcome:
     """The task: one run, or this process's part of it, in a worker process of Ray's."""
     os.chdir(folder)
+    sys.argv = command  # which the record tells
     with environment(**(torchruns(number, seats) if seats else {})):
         return execute(run, device)
 

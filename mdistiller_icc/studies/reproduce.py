@@ -43,7 +43,9 @@ def quickstart_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plan", action="store_true", help="say what would run and what is done, and run nothing")
+    parser.add_argument(
+        "--plan", action="store_true", help="say what would run, how long and what is done; run nothing"
+    )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="full", help="short: the same in fewer epochs")
     parser.add_argument("--seeds", type=_seed, nargs="+", metavar="N", default=None, help="default: the table's")
     parser.add_argument("--pairs", nargs="+", metavar="T:S", default=None, help="these alone, e.g. resnet56:resnet20")
@@ -123,6 +125,7 @@ def _make(given: argparse.Namespace) -> int:
         table, given.protocol, given.seeds, given.options, given.device, given.jobs, given.gpus_per_run, given.address
     )
     if given.plan:
+        study.time()
         print(study.told())
         return 0
     if status := study.make(given.engine):

@@ -45,7 +45,6 @@ def state(run: PlannedRun) -> State:
     config: dict[str, Any] = {}
     with contextlib.suppress(UserError):  # the checkpoint holds it too, and is what counts when the run goes on
         config = read_yaml(folder.path / "config.yaml")
-    folder.check_configuration(config)
     record = folder.record()
     protocol = record.get("protocol")
     if tree is not None and isinstance(protocol, dict) and protocol.get("tree", tree) != tree:
@@ -53,6 +52,7 @@ def state(run: PlannedRun) -> State:
             f"{folder.path}: holds a run on other images than those in {run.cfg.DATASET.ROOT}; move it away"
         )
     status, epoch = record.get("status"), record.get("epoch")
+    folder.check_configuration(config, epoch if type(epoch) is int else 0)
     if run_lock.held(folder.path):
         status = "running"
     elif status not in ("finished", "failed", "diverged"):

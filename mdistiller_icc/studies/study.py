@@ -23,6 +23,7 @@ from mdistiller_icc.studies.places import places
 from mdistiller_icc.studies.plan import PlannedRun, plan
 from mdistiller_icc.studies.state import State, state
 from mdistiller_icc.studies.table import Table
+from mdistiller_icc.studies.timing import timed
 from mdistiller_icc.studies.watch import Watch, clock
 
 
@@ -57,11 +58,26 @@ class Study:
         folders = {Path(run.cfg.LOG.PREFIX) for run in self.runs}
         past = Past(folders, self.places[0].device.partition(":")[0], together)
         self.costs = {run: past.cost(run) for run in self.runs}
+        self.timed = ""
 
     @property
     def left(self) -> list[PlannedRun]:
         """The runs that are not finished, in their order."""
         return [run for run in self.runs if self.states[run].status != "finished"]
+
+    def time(self) -> None:
+        """Take a few steps of every kind of run of which no past record tells, so that `told` knows its time too."""
+        unknown = [run for run in self.left if self.costs[run].seconds is None]
+        if not unknown or self.places[0].processes > 1:  # one process would tell nothing of several
+            return
+        print(f"no past records of {len(unknown)} runs: a few steps of each kind are timed", file=sys.stderr)
+        try:
+            found = timed(unknown, self.places[0].device, _threads(len(self.places)))
+        except UserError as error:
+            self.timed = f" (not timed: {error})"
+            return
+        self.costs |= {run: replace(self.costs[run], seconds=seconds) for run, seconds in found.items()}
+        self.timed = f" ({len(found)} of the runs by a few steps on this machine)" if found else ""
 
     def told(self) -> str:
         """The plan in words: every run in the order they will be made, what is done, and what the rest will take."""
@@ -79,7 +95,7 @@ class Study:
             f"{len(self.runs)} runs: {count['finished']} finished, {count['begun']} begun, {count['new']} new; "
             f"protocol {self.protocol}; folder {_all(run.folder.parent for run in self.runs)}; "
             f"teachers {self.runs[0].store}",
-            f"{self._time()}; {self._disk()}",
+            f"{self._time()}{self.timed}; {self._disk()}",
         ]
         return "\n".join(lines)
 

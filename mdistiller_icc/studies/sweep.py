@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     refuse("sweep")
     out, values, seeds = expand(given.out, "--out"), list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
     wanted = len(values) * len(seeds) * (1 + given.theory)
-    with registered(register().host.distiller_dict) if given.theory else nullcontext():
+    with registered(register(verbose=False).host.distiller_dict) if given.theory else nullcontext():
         rows = _train(given, options, values, seeds, out)
     text = "\n".join([_table(given.key, rows), *_fits(given.key, rows, out)])
     (out / "sweep.md").write_text(text + "\n")
@@ -123,7 +123,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     folder = RunFolder(cfg, record["name"]).path
     on = resolve_device(device)
     dataset = data.load(cfg, seed, on)
-    models = register().host.models(dataset.name, dataset.image_size)
+    models = register(verbose=False).host.models(dataset.name, dataset.image_size)
     model = resolve.build(models, cfg.DISTILLER.STUDENT, cfg, dataset.num_classes)
     weights.load(model, folder / "student_latest", cfg.DISTILLER.STUDENT)
     model.to(on).eval()

@@ -41,7 +41,7 @@ def group(records: Collection[Record], metric: str, select: str) -> tuple[list[C
     values: dict[str, float] = {}
     by_protocol: dict[Hashable, list[Record]] = defaultdict(list)
     for record in records:
-        value = record.accuracy[metric].get(SELECTIONS[select])
+        value = record.accuracy.get(metric, {}).get(SELECTIONS[select])
         if value is None:
             left_out.append(LeftOut(record.folder, f"no {metric} accuracy is recorded for '{select}'"))
         else:
@@ -188,8 +188,6 @@ class _Sorter:
 
     def _teachers(self, distilled: list[Cell]) -> list[Cell]:
         """Mean accuracy of the distinct teachers that students of each pair learnt from, as they were loaded."""
-        if self.metric != "top1":
-            return []
         found: dict[tuple[str, str], dict[Column, list[Cell]]] = defaultdict(lambda: defaultdict(list))
         for cell in distilled:
             found[cell.kind, cell.recipe][cell.column].append(cell)
@@ -197,10 +195,10 @@ class _Sorter:
         for i, by_column in enumerate(found.values()):
             for students in by_column.values():
                 teachers = [r.teacher for cell in students for r in cell.records if r.teacher]
-                top1 = {(t.seed, t.digest): t.top1 for t in teachers if t.top1 is not None}
-                if top1:
+                reached = {(t.seed, t.digest): value for t in teachers if (value := t.figure(self.metric)) is not None}
+                if reached:
                     used = replace(students[0], entry="teacher used", line=i, method="", settings="")
-                    cells.append(replace(used, summary=summarise([*top1.values()]), records=(), values=()))
+                    cells.append(replace(used, summary=summarise([*reached.values()]), records=(), values=()))
         return sorted(cells, key=_order)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from mdistiller_icc.tables.cells import Cell, by_column, columns, lines
+from mdistiller_icc.tables.metrics import METRICS
 from mdistiller_icc.tables.published import BESIDE, EPOCHS, Fact, Source, without_pair
 from mdistiller_icc.tables.records import KINDS, Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Head, Line, Section, Sheet, Shown
 from mdistiller_icc.tables.settings import Settings, describe, varied
 from mdistiller_icc.tables.statistics import Difference
-from mdistiller_icc.tables.text import CHOSEN, METRICS, headed, named, signed, teacher_named
+from mdistiller_icc.tables.text import CHOSEN, headed, named, signed, teacher_named
 
 LEAKS = "The best test epoch lets the test set choose, which flatters every row."
 LOADED = "Teacher rows: the checkpoints that the students learnt from, as they were loaded."
@@ -75,11 +76,11 @@ def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
         found = by_column(line)
         places: list[Shown | None] = []
         for pair in pairs:
-            places.append(_accuracy(found.get(pair), n))
+            places.append(accuracy(found.get(pair), n))
             if pair in with_published:
                 fact = line[0].published_in(pair)
                 places.append(_cited(fact, references) if fact else UNPUBLISHED if pair in found else None)
-        return Line(_labels(line[0]), places, first)
+        return Line(labels(line[0]), places, first)
 
     rows: list[Line] = []
     above = ""
@@ -99,7 +100,8 @@ def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
     return Sheet("students", "Students", _caption(first, most, n, rows), ["Method", "Teacher"], heads, rows, notes)
 
 
-def _labels(cell: Cell) -> list[str]:
+def labels(cell: Cell) -> list[str]:
+    """The method of a cell's line, and its teacher."""
     if cell.entry == "student alone":
         return [named("Student alone", cell.settings), "–"]
     method = "Teacher" if cell.entry == "teacher used" else named(cell.method, cell.settings)
@@ -130,7 +132,7 @@ def _networks(networks: list[Cell], alone: bool) -> Sheet:
     rows: list[Line] = []
     for line in lines(networks):
         found, label = by_column(line), named(teacher_named(line[0].kind, ""), line[0].settings)
-        rows.append(Line([label], [_accuracy(found.get(a), n) for a in architectures], not rows))
+        rows.append(Line([label], [accuracy(found.get(a), n) for a in architectures], not rows))
     for i, line in enumerate(_with_difference(networks)):
         found, label = by_column(line), named("ICC − plain", line[0].settings)
         rows.append(Line([label], [_points(found.get(a), n) for a in architectures], i == 0))
@@ -142,7 +144,8 @@ def _networks(networks: list[Cell], alone: bool) -> Sheet:
     return Sheet("networks", title, _caption(networks[0], most, n, rows), ["Recipe"], heads, rows, notes)
 
 
-def _accuracy(cell: Cell | None, n: int) -> Shown | None:
+def accuracy(cell: Cell | None, n: int) -> Shown | None:
+    """A cell's mean and deviation, and its number of runs unless that is ``n``."""
     if cell is None:
         return None
     summary = cell.summary
@@ -181,7 +184,7 @@ def _caption(cell: Cell, most: int, n: int, rows: list[Line]) -> str:
     spread = "mean ± standard deviation over seeds" if most > 1 else "one run per cell, so no spread"
     gains = any(place and place.gain for row in rows for place in row.places)
     interval = "; gains in points with their 95 % interval, paired on the seed" if gains and most > 1 else ""
-    return f"Test {METRICS[cell.metric]} accuracy in %, {CHOSEN[cell.select]}; {spread}{interval}{_times(n, rows)}."
+    return f"Test {METRICS[cell.metric]} in %, {CHOSEN[cell.select]}; {spread}{interval}{_times(n, rows)}."
 
 
 def _times(n: int, rows: list[Line]) -> str:

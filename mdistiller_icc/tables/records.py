@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from mdistiller_icc import run_lock
 from mdistiller_icc.errors import nearest
+from mdistiller_icc.tables.metrics import METRICS
 from mdistiller_icc.tables.settings import Settings, freeze
 
 SCHEMA = 1
@@ -32,13 +33,17 @@ Kind = TypeVar("Kind", str, int, dict[str, Any])
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """Whom a student learnt from; ``top1`` is its accuracy as it was loaded, in percent."""
+    """Whom a student learnt from; ``figures`` are by metric what it reached as it was loaded, in percent."""
 
     architecture: str
     kind: str
     seed: int | None
     digest: str | None
-    top1: float | None
+    figures: tuple[tuple[str, float | None], ...]
+
+    def figure(self, metric: str) -> float | None:
+        """What it reached, None where that is not known."""
+        return dict(self.figures).get(metric)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,11 @@ class Record:
         if self.teacher is not None:
             return self.teacher.kind
         return "icc" if self.method == "ICC" else "vanilla"
+
+    @property
+    def detects(self) -> bool:
+        """Whether the network is a detector."""
+        return "box_ap" in self.accuracy
 
     @property
     def column(self) -> Column:
@@ -164,14 +174,13 @@ def _record(folder: str, held: dict[str, Any]) -> Record:
         student=_get(held, "student.architecture", str),
         seed=_get(held, "seed", int),
         protocol=freeze(protocol),
-        accuracy={
-            "top1": _accuracies(held, "top1"),
-            "top5": {} if held.get("top5") is None else _accuracies(held, "top5"),
-        },
+        accuracy={metric: _accuracies(held, metric) for metric in METRICS if held.get(metric) is not None},
         digest=held["digest"] if isinstance(held.get("digest"), str) else None,
         host=f"{host.get('name')} {host.get('version')}" if isinstance(host, dict) else str(host),
         finished=str(held.get("finished") or ""),
     )
+    if "top1" not in record.accuracy and not record.detects:
+        raise Unusable("record.json: 'top1' is missing")
     if record.role not in ("teacher", "student"):
         raise Unusable(f"record.json: 'role' is {record.role!r}, neither 'teacher' nor 'student'")
     if record.teacher is None and record.method not in ("NONE", "ICC"):
@@ -188,7 +197,7 @@ def _teacher(held: dict[str, Any]) -> Teacher:
         kind=kind,
         seed=None if teacher.get("seed") is None else _get(held, "teacher.seed", int),
         digest=_get(held, "teacher.digest", str) if teacher.get("digest") else None,
-        top1=_percent(teacher.get("top1"), "teacher.top1"),
+        figures=tuple((name, _percent(teacher[name], f"teacher.{name}")) for name in METRICS if name in teacher),
     )
 
 

@@ -102,6 +102,8 @@ def _phrase(key: str, table: dict[str, Any]) -> str:
         return f"×{table.get('lr_decay_rate', '?')} after {number(value)}"
     if key == "views":
         return "one view" if value == 1 else f"weak and strong view ({table.get('strong_view', '?')})"
+    if key == "start":
+        return f"from weights {str(value).removeprefix('sha256:')[:8]}"
     if key in ("fraction", "holdout") and isinstance(value, (int, float)):
         return f"{100 * value:g} % of the training images{' held out' * (key == 'holdout')}"
     before, after = _AROUND.get(key, (f"{words} ", ""))

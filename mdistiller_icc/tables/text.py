@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mdistiller_icc.tables.records import KINDS, Column
 
-METRICS = {"top1": "top-1", "top5": "top-5"}
 CHOSEN = {
     "last": "last epoch",
     "mean10": "mean of the last 10 epochs",

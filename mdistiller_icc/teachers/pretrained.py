@@ -13,17 +13,32 @@ from torch import nn
 
 from mdistiller_icc.errors import UserError
 
-INSTEAD = "or name a file with DISTILLER.TEACHER_CKPT"
 
+def build(
+    factory: Any,
+    architecture: str,
+    *,
+    pretrained: bool = False,
+    key: str = "DISTILLER.TEACHER",
+    instead: str | None = None,
+    **arguments: Any,
+) -> nn.Module:
+    """Call ``factory(pretrained=bool)`` of a host's ImageNet networks, or of a zoo's network.
 
-def build(factory: Any, architecture: str, *, pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """Call ``factory(pretrained=bool)`` of a host's ImageNet networks.
+    Args:
+        factory: makes the network.
+        architecture: its name.
+        pretrained: whether it brings its weights along.
+        key: the setting that names it.
+        instead: another way to have weights, for the message; a file that ``{key}_CKPT`` names by default.
+        arguments: the factory's others.
 
     Raises:
         UserError: its weights cannot be downloaded or read; the message says which file belongs where.
     """
+    instead = instead or f"or name a file with {key}_CKPT"
     try:
-        with _downloads_told(architecture):
+        with _downloads_told(f"{key} {architecture}", instead):
             model: nn.Module = factory(pretrained=pretrained, **arguments)
             return model
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -31,13 +46,13 @@ def build(factory: Any, architecture: str, *, pretrained: bool = False, **argume
             raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"DISTILLER.TEACHER {architecture}: its weights cannot be read ({first:.120}); "
-            f"delete what lies in {torch.hub.get_dir()}/checkpoints, {INSTEAD}"
+            f"{key} {architecture}: its weights cannot be read ({first:.120}); "
+            f"delete what lies in {torch.hub.get_dir()}/checkpoints, {instead}"
         ) from None
 
 
 @contextlib.contextmanager
-def _downloads_told(architecture: str) -> Iterator[None]:
+def _downloads_told(network: str, instead: str) -> Iterator[None]:
     """Make a failed download of torch's one line."""
     download = torch.hub.download_url_to_file
 
@@ -46,9 +61,7 @@ def _downloads_told(architecture: str) -> Iterator[None]:
             download(url, dst, *args, **kwargs)
         except (OSError, RuntimeError) as error:  # no network, or not the file that was expected
             reason = error.reason if isinstance(error, URLError) else error
-            raise UserError(
-                f"DISTILLER.TEACHER {architecture}: {url} cannot be downloaded ({reason}); put it at {dst}, {INSTEAD}"
-            ) from None
+            raise UserError(f"{network}: {url} cannot be downloaded ({reason}); put it at {dst}, {instead}") from None
 
     torch.hub.download_url_to_file = told
     try:

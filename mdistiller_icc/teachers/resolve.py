@@ -18,12 +18,15 @@ from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.paths import expand
 from mdistiller_icc.teachers import checkpoint, pretrained, store, weights
 from mdistiller_icc.teachers.trained import Trained, by_protocol, by_run
+from mdistiller_icc.zoo import ZooNetwork, admit, of_zoo
 
 TOLD = {
     "architecture": str, "kind": str, "classes": list, "run": str, "dataset": str, "seed": int, "protocol": dict,
     "method_config": dict,
 }  # fmt: skip
 """What our own checkpoints tell of themselves, under ``meta``, and its types."""
+UNLIKE = 0.02
+"""Beyond this, two means of a colour channel, or two deviations, are not the same images' rounded differently."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,13 @@ class Teacher:
 def architecture(models: dict[str, Any], name: str, key: str, dataset: str) -> str:
     """The architecture a registry name stands for, ``resnet110`` for ``resnet110_icc``.
 
+    A zoo's is put into ``models`` when it is first named.
+
     Raises:
         UserError: the data set has no such network.
     """
     parsed = store.parse(name)
+    admit(models, parsed.architecture if parsed else name, key)
     if name not in models and (parsed is None or parsed.architecture not in models):  # networks may come later than us
         raise UserError(f"{key}: no network '{name}' for {dataset}{nearest(name, models)}")
     return parsed.architecture if parsed else name
@@ -79,26 +85,59 @@ def build(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> 
     Args:
         cfg: reads ``COMPAT.UPSTREAM`` and ``DATASET.TYPE``.
     """
+    if network := of_zoo(models[name]):
+        return network(num_classes)
     if loads_itself(models[name]):  # and is always for ImageNet's thousand
         model = upstream.build(models[name], upstream=cfg.COMPAT.UPSTREAM, pretrained=False)
         fit_classifier(model, num_classes)
     else:
         model = upstream.build(models[name][0], upstream=cfg.COMPAT.UPSTREAM, num_classes=num_classes)
     if name not in OWN:
-        features.complete(model, described(cfg).image_size)
+        model = features.complete(model, described(cfg).image_size)
     return model
 
 
-def _check_classes(file: Path | None, arch: str, dataset: str, num_classes: int) -> None:
-    """Refuse weights that a factory brings along for data of another number of classes, before they are downloaded."""
-    here = data_set(dataset)
-    theirs = next(one for one in data_sets().values() if one.known_to == "mdistiller" and one.models == here.models)
-    if file is None and (here != theirs or num_classes != theirs.num_classes):
+def begin(models: dict[str, Any], name: str, cfg: CfgNode, num_classes: int) -> nn.Module:
+    """The network called ``name`` as its training begins: untrained, or with the weights that a zoo's name names.
+
+    Args:
+        cfg: as for `build`.
+
+    Raises:
+        UserError: they cannot be fetched.
+    """
+    network = of_zoo(models[name])
+    if network is None or not network.tag:
+        return build(models, name, cfg, num_classes)
+    _say_normalised(name, network, cfg)
+    return pretrained.build(network, name, pretrained=True, key="DISTILLER.STUDENT", num_classes=num_classes)
+
+
+def _say_normalised(name: str, network: ZooNetwork, cfg: CfgNode) -> None:
+    """Print what a zoo's weights expect of images, where this run normalises them otherwise."""
+    here, weights = described(cfg), network.weights
+    if here.mean is None or here.std is None:  # measured, once the images are read
+        return
+    if max(abs(a - b) for a, b in zip(here.mean + here.std, weights.moments, strict=True)) > UNLIKE:
+        mean, std = ([round(float(value), 4) for value in values] for values in (weights.mean, weights.std))
+        print(f"{name}: its weights were trained with DATASET.MEAN {mean} DATASET.STD {std}; this run has others")
+
+
+def check_classes(models: dict[str, Any], arch: str, dataset: str, num_classes: int) -> None:
+    """Refuse weights that a factory brings along for data of other classes, before they are downloaded.
+
+    Raises:
+        UserError: they are.
+    """
+    network = of_zoo(models[arch])
+    of_weights = data_sets()["imagenet"]
+    count = network.weights.num_classes if network else of_weights.num_classes
+    if data_set(dataset) != of_weights or num_classes != count:
         trained = store.command(dataset, store.TeacherName(arch, "vanilla"))
         raise UserError(
-            f"DISTILLER.TEACHER {arch}: the weights it comes with are for the {theirs.num_classes:,} classes of "
-            f"{theirs.name}, and this {dataset} has {num_classes:,}; take {arch}_vanilla ({trained}), or a file with "
-            "DISTILLER.TEACHER_CKPT"
+            f"DISTILLER.TEACHER {arch}: the weights it comes with are for the {count:,} classes of "
+            f"{of_weights.name}, and this {dataset} has {num_classes:,}; take {arch}_vanilla ({trained}), or a file "
+            "with DISTILLER.TEACHER_CKPT"
         )
 
 
@@ -119,8 +158,12 @@ def load(
     """
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
     arch, kind, file = find(models, cfg)
-    _check_classes(file, arch, dataset, len(classes))
     if file is None:
+        check_classes(models, arch, dataset, len(classes))
+        if network := of_zoo(models[arch]):
+            model = pretrained.build(network, arch, pretrained=True)
+            _say_normalised(arch, network, cfg)
+            return model, Teacher(arch, "pretrained", None, network.weights.where, "", dataset)
         model = pretrained.build(models[arch], arch, pretrained=True)
         return model, Teacher(arch, "pretrained", None, "torchvision", "", dataset)
     model = build(models, arch, cfg, len(classes))
@@ -173,7 +216,7 @@ def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, str, Path | None]:
         return arch, "file", expand(node.TEACHER_CKPT, "DISTILLER.TEACHER_CKPT")
     if stored:
         return arch, stored.kind, _in_store(dataset, stored, node.TEACHER_SEED)
-    if loads_itself(models[arch]):
+    if loads_itself(models[arch]) or of_zoo(models[arch]):
         return arch, "pretrained", None
     return arch, "pretrained", _hosts_own(models, arch, dataset)
 
@@ -219,7 +262,8 @@ def publish(
     """
     architecture, dataset = record["student"]["architecture"], record["dataset"]
     file = store.path(dataset, store.TeacherName(architecture, kind), named_seed)
-    told = {key: record[key] for key in ("dataset", "seed", "top1", "protocol", "method_config", "versions")}
+    says = ("dataset", "seed", "top1", "box_ap", "mask_ap", "protocol", "method_config", "versions")
+    told = {key: record[key] for key in says if key in record}
     meta = {"architecture": architecture, "kind": kind, "classes": list(classes), "run": run_of(record), **told}
     checkpoint.save({"model": model.state_dict(), "meta": meta}, file)
     return file

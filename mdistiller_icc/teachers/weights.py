@@ -51,7 +51,7 @@ def load_into(model: nn.Module, content: Any, path: str | Path, architecture: st
 
 
 def find(
-    model: nn.Module, content: Any, path: str | Path, architecture: str, any_shapes: bool = False
+    model: nn.Module, content: Any, path: str | Path, architecture: str, any_shapes: bool = False, without: str = ""
 ) -> dict[str, Tensor]:
     """The network's state in a checkpoint's content, in any of the field's layouts, by the network's own names.
 
@@ -61,11 +61,12 @@ def find(
 
     Args:
         any_shapes: names alone decide, for a network whose number of classes is not known.
+        without: a layer whose weights are neither wanted nor returned.
 
     Raises:
         UserError: there are no weights, or they are of another architecture or number of classes, or not finite.
     """
-    own = model.state_dict()
+    own = {key: value for key, value in model.state_dict().items() if not _within(key, without)}
     wrapped = [] if any(word in key.split(".") for key in own for word in WRAPPED) else WRAPPED
     best: Fit | None = None
     for where, named in _parts(content):
@@ -73,7 +74,7 @@ def find(
         if len(tensors) < len(named):
             raise UserError(f"{path}: holds weights under the same names with and without {' or '.join(wrapped)}")
         for root in _roots(tensors):
-            fit = _fit(tensors, root, own, any_shapes)
+            fit = _fit(tensors, root, own, any_shapes, without)
             if not fit.faults:
                 _refuse_infinite(fit.state, path)
                 gone = [word for word in wrapped if any(word in key.split(".") for key in named)]
@@ -125,8 +126,13 @@ def _roots(tensors: dict[str, Tensor]) -> list[str]:
     return sorted(roots, key=lambda root: [OUTER.index(word) for word in root.split(".")[:-1]])
 
 
-def _fit(tensors: dict[str, Tensor], root: str, own: dict[str, Tensor], any_shapes: bool) -> Fit:
+def _within(key: str, layer: str) -> bool:
+    return layer != "" and key.startswith(f"{layer}.")
+
+
+def _fit(tensors: dict[str, Tensor], root: str, own: dict[str, Tensor], any_shapes: bool, without: str) -> Fit:
     inner = {key.removeprefix(root): value for key, value in tensors.items() if key.startswith(root)}
+    inner = {key: value for key, value in inner.items() if not _within(key, without)}
     outside = [key for key in tensors if not key.startswith(root)]
     left = [key for key in inner.keys() - own.keys() if key.rpartition(".")[2] in LEFT_BEHIND]
     counts = [key for key in own.keys() - inner.keys() if key.rpartition(".")[2] == COUNT]

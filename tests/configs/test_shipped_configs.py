@@ -13,7 +13,7 @@ from mdistiller_icc.run import configure
 from mdistiller_icc.shipped import find_config
 
 ROOT = Path(__file__).parents[2] / "configs"
-FILES = sorted(ROOT.rglob("*.yaml"))
+FILES = sorted(file for file in ROOT.rglob("*.yaml") if file.parent.name != "coco")  # whose files are of detectors
 TEACHERS = ("res56", "res110", "res32x4", "res50", "wrn40_2", "vgg13", "tiny_res18", "imagenet_res34", "imagenet_res50")
 METHODS = "kd dkd crd reviewkd at sp rkd vid pkt fitnet ckd bickd pckd icckd".split()
 # pair: batch, learning rate, w, τ; arXiv:2404.14109, authors' configurations
@@ -114,3 +114,9 @@ def test_what_is_meant_is_told(tmp_path, monkeypatch, given: str, told: str) -> 
     with pytest.raises(UserError) as raised:
         configure(given)
     assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "ckd" not in p.parts], ids=name)
+def test_says_which_precision_it_is_trained_in(path: Path) -> None:
+    assert 'PRECISION: "fp32" # as mdistiller; docs/speed.md is about auto' in path.read_text()
+    assert configure(str(path)).SOLVER.PRECISION == configure(None).SOLVER.PRECISION == "fp32"

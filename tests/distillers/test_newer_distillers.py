@@ -34,7 +34,7 @@ from mdistiller_icc.losses.normkd import normkd_loss
 from mdistiller_icc.losses.rld import rld_loss
 from mdistiller_icc.losses.standardise import standardise
 from mdistiller_icc.losses.ttm import ttm_loss
-from mdistiller_icc.losses.wkd import class_cost, wkd_loss
+from mdistiller_icc.losses.wkd import class_cost, linear_cka, wkd_loss
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import check, configure
 
@@ -320,6 +320,28 @@ def test_wkds_transport_fades_out_at_the_end() -> None:
     assert model.settled is None and build("WKD", student, teacher, "DECAY_FROM", 240).settled == 1
     assert fall(240, 300, 240) == 1.0
     assert "cost" not in model.state_dict()
+
+
+def test_wkds_costs_are_those_of_the_first_images_of_every_class() -> None:
+    student, teacher = network("resnet8"), network("resnet14", 1).eval()
+    labels = torch.arange(CLASSES)
+    batches = [(torch.cat([image(2 * b), image(2 * b + 1), image(7 + b)[:2]]), labels.roll(b)) for b in range(3)]
+    model = build("WKD", student, teacher, "IMAGES", 2).eval()
+    before = model.cost.clone()
+    model.attach(batches)
+    with torch.no_grad():
+        maps = [teacher(images)[1]["feats"][-1][target.argsort()] for images, target in batches]
+    features = torch.cat([m.flatten(2).transpose(1, 2) for m in maps[:2]], dim=1)
+    torch.testing.assert_close(model.cost, class_cost(linear_cka(features), 1.0), rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(model.cost, before)
+    every = build("WKD", student, teacher).eval()
+    every.attach(batches)  # three images of each class, of the hundred that it would take
+    assert not torch.allclose(every.cost, model.cost)
+    cosine = build("WKD", student, teacher, "COST", "classifier")
+    cosine.attach(batches)
+    assert torch.equal(cosine.cost, before)
+    with pytest.raises(UserError, match="no training image of class 9; WKD.COST classifier"):
+        build("WKD", student, teacher).attach([(images[:9], labels[:9]) for images, _ in batches])
 
 
 def test_settings_that_do_not_fit_together() -> None:

@@ -11,7 +11,7 @@ from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import get_host, lookup, widen
 
 choose = get_host.__wrapped__  # each test chooses anew
-ASK = "from mdistiller_icc.host import get_host; get_host(); get_host()"
+ASK = "from mdistiller_icc import register; register(); register()"
 
 
 @pytest.mark.parametrize("value, hint", [("mdistill", " (did you mean 'mdistiller'?)"), ("torch", "")])
@@ -24,12 +24,12 @@ def test_another_name_is_refused(monkeypatch, value, hint):
 
 def test_builtin_is_forced_where_mdistiller_is_installed(python, standin, tmp_path):
     done = python("-c", ASK, cwd=tmp_path, path=(standin,), MDISTILLER_ICC_HOST="builtin")
-    assert done.stdout.startswith("host: built-in ") and done.stdout.count("\n") == 1
+    assert done.stderr.startswith("host: built-in ") and done.stderr.count("\n") == 2 and done.stdout == ""
 
 
 def test_mdistiller_is_chosen_where_it_is_installed(python, standin, tmp_path):
     done = python("-c", ASK, cwd=tmp_path, path=(standin,))
-    assert done.stdout.splitlines()[-1] == f"host: mdistiller 0.1 at {standin / 'mdistiller'}"
+    assert done.stderr.startswith(f"host: mdistiller 0.1 at {standin / 'mdistiller'}")
 
 
 def test_forced_mdistiller_that_is_not_there(monkeypatch):
@@ -44,8 +44,8 @@ def test_an_mdistiller_that_cannot_be_imported_is_named_and_passed_over(python, 
     (tmp_path / "mdistiller").mkdir()
     (tmp_path / "mdistiller" / "__init__.py").write_text("import no_such_module\n")
     done = python("-c", ASK, cwd=tmp_path, path=(tmp_path,))
-    assert "host: built-in" in done.stdout
-    assert "(mdistiller is installed but cannot be imported: No module named 'no_such_module')" in done.stdout
+    assert "host: built-in" in done.stderr
+    assert "(mdistiller is installed but cannot be imported: No module named 'no_such_module')" in done.stderr
 
 
 def test_ints_become_floats_where_ours_are_and_nowhere_else():

@@ -55,7 +55,7 @@ def theirs(python, sandbox, folder, *arguments, script="train.py"):
 def test_its_script_distils_from_an_icc_teacher(python, sandbox, place, method):
     done = theirs(python, sandbox, place, "--cfg", write(place, method, method))
     assert done.returncode == 0, done.stderr
-    assert "host: mdistiller 0.1 at " in done.stdout
+    assert "host: mdistiller 0.1 at " in done.stderr
     run = place / "output/real" / method
     student = torch.load(run / "student_latest", weights_only=True)["model"]
     assert student.keys() == torch.load(place / "teachers/cifar100/resnet8_icc.pth", weights_only=True)["model"].keys()

@@ -16,14 +16,13 @@ OURS = [
 
 @pytest.fixture(params=["builtin", "mdistiller"])
 def facts(request, python, tmp_path):
-    """Run the script on a host, and give what it printed and the facts in its last line."""
+    """Run the script on a host, and give what was said and the facts that it prints."""
     path = () if request.param == "builtin" else (request.getfixturevalue("real_checkout"),)
 
     def run(*arguments):
         done = python(SCRIPT, *arguments, cwd=tmp_path, path=path, MDISTILLER_ICC_HOST=request.param)
         assert done.returncode == 0, done.stderr
-        *said, last = done.stdout.splitlines()
-        return said, json.loads(last)
+        return done.stderr.splitlines(), json.loads(done.stdout)
 
     return run
 

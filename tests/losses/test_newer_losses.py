@@ -30,7 +30,7 @@ from mdistiller_icc.losses.rld import rld_loss
 from mdistiller_icc.losses.sdd import cells, sdd_loss
 from mdistiller_icc.losses.standardise import standardise
 from mdistiller_icc.losses.ttm import ttm_loss
-from mdistiller_icc.losses.wkd import class_cost, wkd_loss
+from mdistiller_icc.losses.wkd import class_cost, linear_cka, wkd_loss
 from tests.losses.every_loss import BATCH, Case, EveryLoss, channels, divergence, dot, random, softmax, unit
 
 CLASSES = 6
@@ -378,6 +378,11 @@ def test_sdds_cells_are_averages_and_the_first_is_the_whole_image() -> None:
     torch.testing.assert_close(found[:, :, 0], feature.mean((2, 3)))
     torch.testing.assert_close(found[:, :, 2], feature[:, :, :4, 4:].mean((2, 3)))
     torch.testing.assert_close(found[:, :, -1], feature[:, :, 6:, 6:].mean((2, 3)))
+    odd = feature[:, :, :7, :7]  # whose quarters are averages of sixteenths that overlap, as published
+    rows, weights = odd.new_tensor([[1, 1, 0, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0, 0]]), odd.new_tensor([2, 3])
+    half = (rows / weights[:, None]).mean(0)
+    for scales in ((1, 2), (1, 2, 4)):
+        torch.testing.assert_close(cells(odd, scales)[:, :, 1], torch.einsum("bdhw,h,w->bd", odd, half, half))
 
 
 def test_sdd_of_the_whole_image_alone_is_the_loss_itself() -> None:
@@ -419,6 +424,26 @@ def test_normkd_is_standardised_kd_weighted_by_the_teachers_deviation() -> None:
     torch.testing.assert_close(
         normkd_loss(LOGITS[0], teacher, 2.0), 9 * standardised_kd(LOGITS[0], teacher, 2.0), rtol=1e-6, atol=0
     )
+
+
+def test_cka_against_a_loop() -> None:
+    classes, positions, dim = 3, 5, 4
+    features = random(classes, positions, dim, seed=7)
+    means = [[statistics.fmean(column) for column in columns(one)] for one in features.tolist()]
+    centred = [
+        [[x - m for x, m in zip(row, mean, strict=True)] for row in one]
+        for one, mean in zip(features.tolist(), means, strict=True)
+    ]
+
+    def shared(i: int, j: int) -> float:
+        return sum(dot(a, b) ** 2 for a in columns(centred[i]) for b in columns(centred[j]))
+
+    expected = [[shared(i, j) / math.sqrt(shared(i, i) * shared(j, j)) for j in range(3)] for i in range(3)]
+    torch.testing.assert_close(linear_cka(features), torch.tensor(expected, dtype=torch.float64))
+    turned = torch.linalg.qr(random(dim, dim, seed=8))[0]
+    alike = linear_cka(torch.stack([features[0], 3 * features[0] @ turned + 1, features[1]]))
+    torch.testing.assert_close(alike[0, 1], torch.ones((), dtype=torch.float64))
+    assert torch.isfinite(linear_cka(torch.ones(2, 3, 4))).all()
 
 
 def test_wkd_moves_little_between_classes_that_are_alike() -> None:

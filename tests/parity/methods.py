@@ -218,13 +218,21 @@ def table(recorded: dict[str, Any], real: Any, builtin: Any) -> str:
 
 PAGE = """# Methods: parity with mdistiller
 
-Built-in host against mdistiller {commit:.7}, same networks, same weights (those a method adds included), same images,
-`COMPAT.UPSTREAM True`. Compared are, on two batches one after the other, both losses and the norm of each loss's
-gradient in the student and in what the method adds, and the number of learnable numbers it adds; of the DOT optimiser,
-the parameters after each of four steps. The pairs: {pairs}.
+The built-in host against mdistiller {commit:.7}, with `COMPAT.UPSTREAM True`: the same networks, the same weights
+(those a method adds included), the same images. The pairs: {pairs}.
 
-- **recorded**: largest difference from the committed figures, computed in float64, relative to the figure.
-  mdistiller's KDSVD decomposes in float32, and its CRD, PKT and VID add or store constants slightly otherwise.
+Compared are, on two batches one after the other:
+
+- both losses;
+- the norm of each loss's gradient, in the student and in what the method adds;
+- how many learnable numbers the method adds.
+
+Of the DOT optimiser it is the parameters after each of four steps.
+
+The columns:
+
+- **recorded**: the largest difference from the committed figures, relative to the figure, computed in float64.
+  mdistiller's KDSVD decomposes in float32; its CRD, PKT and VID add or store constants slightly otherwise.
 - **live**: the same, computed side by side in float32. PKT's is rounding of a sum that cancels, in both hosts.
 
 ```
@@ -240,7 +248,7 @@ MDISTILLER_ROOT=PATH/TO/mdistiller python -m pytest tests/parity                
 
 ## Different on purpose
 
-`COMPAT.UPSTREAM True` brings back what mdistiller does in the first group.
+In this group `COMPAT.UPSTREAM True` brings back what mdistiller does.
 
 | method | mdistiller | built-in host |
 |---|---|---|
@@ -254,7 +262,7 @@ resolution; refused where no resolution is shared |
 | OFD | counted from the last stage | the same for lists of one length, else paired by resolution |
 | REVIEWKD | `MAX_MID_CHANNEL` is ignored, the fused width is at most 512 | honoured |
 
-These need no switch, since mdistiller crashes, returns NaN, or returns the same up to rounding.
+This group needs no switch: mdistiller crashes, returns NaN, or returns the same up to rounding.
 
 | method | mdistiller | built-in host |
 |---|---|---|
@@ -266,6 +274,7 @@ log-probabilities, finite |
 devices | one matrix product where that moves less; no wait; one memory for all processes |
 | REVIEWKD, CRD | shapes and channels are settings whose defaults fit one pair | follow from the networks; those that \
 are set are checked |
+| REVIEWKD | crashes on a last batch of one image | it joins the batch before it, as for every method |
 | OFD | channels from `get_stage_channels`, wrong or missing in several networks; margins of the wrong stages where a \
 list is longer | both from the networks |
 | FITNET, VID | `INPUT_SIZE` is 32×32 whatever the data set | follows from `DATASET.TYPE` unless set |
@@ -278,8 +287,9 @@ list is longer | both from the networks |
 
 ### OFD's teacher
 
-OFD's authors and mdistiller keep the teacher in train mode. We depart from both, because a teacher here is frozen for
-every method: all students of one teacher learn from the same network, and a resumed run from the one it began with.
+OFD's authors and mdistiller keep the teacher in train mode. We depart from both: a teacher here is frozen for every
+method. So all students of one teacher learn from the same network, and a resumed run from the one it began with.
+
 Measured on digits, resnet20 → resnet8, 8 epochs each, seeds 0 to 2, test top-1 in %, last epoch:
 
 | seed | student, eval mode | student, train mode | teacher before | teacher after a run in train mode |
@@ -288,9 +298,10 @@ Measured on digits, resnet20 → resnet8, 8 epochs each, seeds 0 to 2, test top-
 | 1 | 96.67 | 95.83 | 99.17 | 98.89 |
 | 2 | 96.67 | 96.11 | 98.61 | 98.61 |
 
-Train mode changes the student by −0.28 points, 95 % interval [−2.10, +1.55] over three seeds: no effect is shown, and
-none below two points is excluded. The teacher's own accuracy drifts by one test image at most. Longer runs and larger
-images were not measured.
+- Train mode changes the student by −0.28 points, 95 % interval [−2.10, +1.55] over three seeds. No effect is shown, and
+  none below two points is excluded.
+- The teacher's own accuracy drifts by one test image at most.
+- Longer runs and larger images were not measured.
 
 ```
 OPTIONS="DATASET.TYPE digits SOLVER.EPOCHS 8 SOLVER.EVAL_EVERY 100 SOLVER.BATCH_SIZE 64 SOLVER.LR 0.05

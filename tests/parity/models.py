@@ -217,13 +217,17 @@ def table(recorded: dict[str, Any], real: Any, builtin: Any) -> str:
 
 PAGE = """# Models: parity with mdistiller
 
-Built-in host against mdistiller {commit:.7}, same weights, same images, `COMPAT.UPSTREAM True`. Compared are logits,
-pooled feature, every feature and pre-activation feature, in eval and in train mode, and after a training pass every
-gradient's norm and the running statistics. Parameter counts, state-dict keys, shapes and order are equal for all.
+The built-in host against mdistiller {commit:.7}, with `COMPAT.UPSTREAM True`: the same weights, the same images.
+Compared are:
 
-- **recorded**: largest difference from the committed figures (float64, kept to 12 digits), relative to the tensor's
+- logits, pooled feature, every feature and pre-activation feature, in eval and in train mode;
+- after a training pass, every gradient's norm and the running statistics.
+
+Parameter counts, state-dict keys, shapes and order are equal for all networks. The columns:
+
+- **recorded**: the largest difference from the committed figures (float64, kept to 12 digits), relative to the tensor's
   mean plus standard deviation.
-- **live**: largest difference of any number, computed side by side in float32, relative to the tensor's largest.
+- **live**: the largest difference of any number, relative to the tensor's largest, computed side by side in float32.
 
 ```
 python tests/parity/record.py --root PATH/TO/mdistiller --only models            # the committed figures
@@ -238,7 +242,7 @@ MDISTILLER_ROOT=PATH/TO/mdistiller python -m pytest tests/parity                
 
 ## Different on purpose
 
-Only the first row changes what training computes where it runs there at all; `COMPAT.UPSTREAM True` brings it back.
+Where mdistiller runs at all, only the first row changes what training computes. `COMPAT.UPSTREAM True` brings it back.
 
 | model | what | why |
 |---|---|---|

@@ -61,7 +61,7 @@ class ReviewKD(Distiller):
         self.settled = max(1, self.warmup_epochs)
         self.stu_preact = node.STU_PREACT
 
-        features_student, features_teacher = look(student, teacher, image_size(cfg))
+        features_student, features_teacher = self.look(student, teacher, cfg)
         levels_student = self._student_levels(features_student)
         levels_teacher = self._teacher_levels(features_teacher)
         lengths = [len(levels_student), len(levels_teacher)]
@@ -77,6 +77,10 @@ class ReviewKD(Distiller):
             Fusion(ours.shape[1], middle, goal.shape[1], fuse=above > 0)
             for above, (ours, goal) in enumerate(reversed(list(pairs)))
         )
+
+    def look(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> tuple[Features, Features]:
+        """Features of both networks, for their shapes."""
+        return look(student, teacher, image_size(cfg))
 
     def forward_train(self, image: Tensor, target: Tensor, *, epoch: int, **_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         features_teacher = self.teach(image)[1]

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.tables.cells import Cell, columns
 from mdistiller_icc.tables.curves import Curve, accuracy_range, chart, read
+from mdistiller_icc.tables.metrics import METRICS
 from mdistiller_icc.tables.records import Column
 from mdistiller_icc.tables.report import Report, Sheet, Shown
 from mdistiller_icc.tables.statistics import Difference
-from mdistiller_icc.tables.text import CHOSEN, METRICS, headed, named, one_line, teacher_named
+from mdistiller_icc.tables.text import CHOSEN, headed, named, one_line, teacher_named
 
 SUFFIX = ".html"
 MOST_CHARTS = 150
@@ -33,7 +34,7 @@ def write(report: Report) -> str:
     style = here.with_name("page.css").read_text(encoding="utf-8")
     script = here.with_name("page.js").read_text(encoding="utf-8")
     counts = [f"{report.runs} run{'s' * (report.runs != 1)}"]
-    counts += [f"{METRICS[report.metric]} accuracy, {CHOSEN[report.select]}"]
+    counts += [f"{METRICS[report.metric]}, {CHOSEN[report.select]}"]
     counts += [f'<a href="#left-out">{len(report.left_out)} left out</a>'] if report.left_out else []
     said = f"<h1>Distillation results</h1><p>{' · '.join(counts)}</p>{_contents(report)}{_filters(report)}"
     body = [f"<header>{said}</header>", "<main>"]
