@@ -114,3 +114,6 @@ def exit_status(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is still to be done at exit has nobody to tell it to
