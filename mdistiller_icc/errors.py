@@ -82,6 +82,8 @@ def stop_when_terminated() -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the record is being written
+        if sys.platform != "win32":
+            signal.signal(signal.SIGCHLD, lambda *_: None)  # processes that decode may have been told to stop, too
         raise Terminated
 
     if threading.current_thread() is threading.main_thread():
@@ -112,3 +114,6 @@ def exit_status(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is still to be done at exit has nobody to tell it to

@@ -93,7 +93,9 @@ def _evaluate(
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure, resolve_device
     from mdistiller_icc.run.network import About, Logits, about, load
+    from mdistiller_icc.run.processes import refuse
 
+    refuse("eval")
     import_all(given.imports)
     said = about(file) if file else About()
     first = ["DATASET.TYPE", given.dataset] if given.dataset else said.options if given.cfg is None else []

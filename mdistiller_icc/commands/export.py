@@ -71,8 +71,10 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure
     from mdistiller_icc.run.network import Logits, about, load
+    from mdistiller_icc.run.processes import refuse
     from mdistiller_icc.teachers import resolve
 
+    refuse("export")
     import_all(given.imports)
     said = about(checkpoint)
     first = said.options if given.cfg is None else []

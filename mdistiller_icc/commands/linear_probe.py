@@ -62,8 +62,10 @@ def _probe(given: argparse.Namespace, options: Sequence[str]) -> dict[str, Any]:
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure, resolve_device
     from mdistiller_icc.run.network import about, load
+    from mdistiller_icc.run.processes import refuse
     from mdistiller_icc.studies.linear_probe import INVERSE_PENALTY, seen, top1
 
+    refuse("probe")
     import_all(given.imports)
     said = about(given.checkpoint)
     cfg = configure(given.cfg, [*(said.options if given.cfg is None else []), *options])

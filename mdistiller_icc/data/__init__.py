@@ -7,5 +7,6 @@ from .dataset import DataSet
 from .loaders import Loaded
 from .loading import load
 from .transfer import label
+from .tree import tree_there
 
-__all__ = ["DataSet", "Loaded", "data_set", "data_sets", "described", "label", "load"]
+__all__ = ["DataSet", "Loaded", "data_set", "data_sets", "described", "label", "load", "tree_there"]

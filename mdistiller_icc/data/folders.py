@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mdistiller_icc import ranks
 from mdistiller_icc.errors import UserError, nearest
 
 from .source import Files, Source, Split
@@ -138,20 +139,21 @@ def tell_passed_over(folder: Path, others: Sequence[str]) -> None:
     """Say in one line how many files or folders were not looked at, if there are any."""
     if others:
         why = "hidden, no images or in no class"
-        _say(f"{folder}: passed over {len(others):,}, {why}: {_some(others)}")
+        say(f"{folder}: passed over {len(others):,}, {why}: {_some(others)}")
 
 
 def tell_untested(folder: Path, labels: np.ndarray, classes: Sequence[str]) -> None:
     """Say in one line which classes have no test images, if any."""
     if missing := _without(labels, classes):
         which = f"{len(missing):,} of {len(classes):,} classes" if missing[1:] else "one class"
-        _say(f"{folder}: nobody tests {which}: {_some(missing)}")
+        say(f"{folder}: nobody tests {which}: {_some(missing)}")
 
 
 @functools.cache
-def _say(line: str) -> None:
-    """Once in a process, however many runs it makes on the data."""
-    print(line, file=sys.stderr)
+def say(line: str) -> None:
+    """Once in a process, however many runs it makes on the data; of several processes the first says it."""
+    if ranks.is_first():
+        print(line, file=sys.stderr)
 
 
 def files_of(folder: Path, names: Sequence[str]) -> Files:

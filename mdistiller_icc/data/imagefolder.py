@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from .augment import Augmentation
 from .dataset import DataSet
-from .folders import find, not_found, read_tree
+from .folders import find, not_found, read_tree, say
 from .source import Source
 
 TESTS = ("test", "val", "valid")
@@ -28,7 +27,7 @@ def read(root: Path) -> Source:
         layouts = "train/<class>/ beside test/<class>/, val/<class>/ or valid/<class>/"
         raise not_found("A tree of images", places, layouts, "say with DATASET.ROOT where it is")
     if tests[1:]:
-        print(f"{place}: tested on {tests[0]}/; not looked at: {', '.join(tests[1:])}", file=sys.stderr)
+        say(f"{place}: tested on {tests[0]}/; not looked at: {', '.join(tests[1:])}")
     return read_tree(place, tests[0])
 
 

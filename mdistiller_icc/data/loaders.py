@@ -210,6 +210,7 @@ class Loaded:
         loader: which kind is in use, ``resident`` or ``workers``.
         mean: what is taken from each channel, for values in [0, 1].
         std: what it is divided by.
+        tree: a digest that tells whose images they are, where the data set is anybody's; else None.
     """
 
     name: str
@@ -225,6 +226,7 @@ class Loaded:
     loader: str
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    tree: str | None = None
 
     @property
     def num_classes(self) -> int:

@@ -24,6 +24,7 @@ from .sizes import evaluation, fitting, of_size, small
 from .source import Files, Source, Split
 from .strong import strong_transform
 from .subset import take_fraction, take_share
+from .tree import tree
 from .workers import WorkerPixels, training_transform
 
 CONTRASTIVE_TRAINERS = ("crd", "crd_dot")
@@ -100,6 +101,7 @@ def load(
         loader=kind,
         mean=mean,
         std=std,
+        tree=tree(wanted, found),
     )
 
 

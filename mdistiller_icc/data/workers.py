@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,6 +103,7 @@ class WorkerPixels:
                 collate_fn=_collate,
                 num_workers=self._num_workers,
                 persistent_workers=self._num_workers > 0,
+                worker_init_fn=_settle,
                 pin_memory=self._device.type == "cuda",
                 # Its own generator, or every pass would take a number from the run's global one.
                 generator=torch.Generator(),
@@ -144,6 +148,18 @@ class _Samples(IndexedDataset[Views | UserError]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return tuple(transform(image).as_subclass(Tensor) for transform in self.transforms)
+
+
+def _settle(number: int) -> None:
+    """Leave Ctrl-C to the process that is decoded for, which ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _unless_nobody_reads
+
+
+def _unless_nobody_reads(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Show an error, as Python does, but not that images found nobody to take them."""
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _collate(samples: list[Views | UserError]) -> Views | UserError:

@@ -179,6 +179,7 @@ class Loaded:
     classes: tuple[str, ...]
     augmentation: str = "flip"
     strong: None = None
+    tree: None = None
 
     @property
     def num_data(self) -> int:
@@ -208,6 +209,7 @@ def load(cfg: CfgNode, seed: int, masks: bool) -> Loaded:
     if not tested.data.with_objects():
         raise UserError(f"{tested.data.file}: has no object to be found")
     train = TrainLoader(trained, cfg.SOLVER.BATCH_SIZE, node.EPOCH_STEPS, seed, workers)
+    trained.content.clear()  # which takes gigabytes of COCO
     return Loaded(cfg.DATASET.TYPE, train, tested, trained.classes)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
 from mdistiller_icc import config, schema, settings
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, shown
 from mdistiller_icc.plugin import METHODS
 from mdistiller_icc.settings import Setting, Settings, count, node
 from mdistiller_icc.shipped import find_config
@@ -106,6 +107,8 @@ def configure(path: str | None, options: Sequence[str] = (), seed: int | None = 
     defaults = known()
     cfg = config.load_config(defaults, None if path is None else find_config(path), [*options, *seeded])
     settings.check(cfg, every())
+    if not re.fullmatch(r"\w[\w.-]*", cfg.DATASET.TYPE):
+        raise UserError(f"DATASET.TYPE names a folder: letters, digits, dots and dashes, not {shown(cfg.DATASET.TYPE)}")
     for name in UNREAD:
         group, _, key = name.partition(".")
         if cfg[group][key] != defaults[group][key]:

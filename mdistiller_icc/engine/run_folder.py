@@ -26,8 +26,10 @@ INCIDENTAL = ("EXPERIMENT.", "LOG.", "DATASET.ROOT", "DATASET.NUM_WORKERS", "DAT
 """Keys that say where and how a run is made, not what it is: they neither name it nor bar it from resuming."""
 
 FILES = ("DISTILLER.TEACHER_CKPT", "DISTILLER.STUDENT_CKPT")
-"""Keys that name files which may lie elsewhere when a run goes on: a teacher is known by its digest, and the weights that
-a run starts from are not read again."""
+"""Keys that name files which may lie elsewhere when a run goes on.
+
+A teacher is known by its digest, and the weights that a run starts from are not read again.
+"""
 LENGTH = ("SOLVER.EPOCHS", "SOLVER.LR_DECAY_STAGES")
 """Keys that a run which becomes longer may have others of."""
 

@@ -15,7 +15,7 @@ def curriculum(epoch: int, epochs: int) -> float:
     """λ, by which the temperature's gradient is multiplied: from 0 to −1 along a cosine, then −1.
 
     Args:
-        epoch: counted from 1; that λ is 0 at epoch 0 is our reading [R].
+        epoch: counted from 1; λ is 0 at epoch 0.
         epochs: at which it is −1; 0 epochs mean from the start.
 
     >>> [round(curriculum(epoch, 2), 3) for epoch in (0, 1, 2, 3)]

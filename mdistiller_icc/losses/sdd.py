@@ -20,9 +20,9 @@ def cells(feature: Tensor, scales: Sequence[int]) -> Tensor:
     Args:
         feature: the last feature map, (B, D, h, w).
         scales: every m, ascending, the first 1: so cell 0 is the whole image. Coarse cells are averages of
-            the finest grid's.
+            the finest grid's, which is 4 × 4 for 1, 2 and 4, whichever of them are used [A].
     """
-    finest = F.adaptive_avg_pool2d(feature, scales[-1])
+    finest = F.adaptive_avg_pool2d(feature, 4 if scales[-1] in (1, 2) else scales[-1])
     return torch.cat([F.adaptive_avg_pool2d(finest, scale).flatten(2) for scale in scales], dim=2)
 
 

@@ -75,7 +75,7 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     with first_here():
         dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout, strong=found.strong)
     if role == "teacher":
-        ranks.from_first(lambda: check_place(found, overwrite))
+        ranks.from_first(lambda: check_place(found, overwrite, dataset.tree))
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset, isinstance(progress, Silent))
     student = resolve.begin(found.models, found.student, cfg, dataset.num_classes)
@@ -96,25 +96,25 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     with trainer.folder.alone(), record.kept():
         trainer.train(resume=resume, overwrite=overwrite)
         if role == "teacher":
-            ranks.from_first(lambda: _publish(found, overwrite, record, distiller.student))
+            ranks.from_first(lambda: _publish(found, overwrite, record, distiller.student, dataset.tree))
     if role == "teacher":
         print(f"teacher: {found.place}")
     return record.told
 
 
-def _publish(found: Resolved, overwrite: bool, record: Record, student: nn.Module) -> None:
-    check_place(found, overwrite)  # another run may have come first
+def _publish(found: Resolved, overwrite: bool, record: Record, student: nn.Module, tree: str | None) -> None:
+    check_place(found, overwrite, tree)  # another run may have come first
     record.publish(student)
 
 
-def check_place(found: Resolved, overwrite: bool) -> None:
+def check_place(found: Resolved, overwrite: bool, tree: str | None = None) -> None:
     """Refuse to train a teacher that could not be put into the store.
 
     Raises:
         UserError: its place is another run's, or cannot be written to.
     """
     if not overwrite:
-        gives_way = resolve.check_place(found.place, f"{found.cfg.EXPERIMENT.PROJECT}/{found.name}", found.cfg)
+        gives_way = resolve.check_place(found.place, f"{found.cfg.EXPERIMENT.PROJECT}/{found.name}", found.cfg, tree)
         if gives_way:
             print(gives_way)
     folder = found.place.parent
@@ -129,7 +129,7 @@ def _teacher(found: Resolved, dataset: Any, quiet: bool) -> tuple[nn.Module, dic
     Raises:
         UserError: there is none, or it is no better than chance.
     """
-    teacher, whose = resolve.load(found.models, found.cfg, dataset.classes)
+    teacher, whose = resolve.load(found.models, found.cfg, dataset.classes, dataset.tree)
     probe(teacher.to(found.device), dataset.image_size)
     top1 = _teacher_accuracy(teacher.eval(), dataset, found, whose, quiet)
     data.label(dataset, teacher, found.device)

@@ -15,7 +15,7 @@ from mdistiller_icc import ranks
 from mdistiller_icc.errors import UserError
 
 SECONDS_TO_TELL = 10
-"""How long the first process has to tell a mistake that all make; ``torchrun`` then ends the others."""
+"""How long one process has to tell why the run ends, before the others do; ``torchrun`` then ends them."""
 
 
 def several() -> int:
@@ -96,7 +96,12 @@ def group(device: torch.device) -> Iterator[None]:
             "or unset WORLD_SIZE"
         )
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    yield
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):  # another has gone, and knows why
+            time.sleep(SECONDS_TO_TELL)
+        raise
     # Nobody leaves, and no connection closes, before all are done; after an error torchrun ends them all.
     dist.barrier()
     dist.destroy_process_group()

@@ -48,6 +48,8 @@ class Record:
     ) -> None:
         self.run, self.trainer, self.classes = run, trainer, dataset.classes
         self.told = begin(run, dataset, teacher) | progress([], self.metrics)
+        if ranks.world() > 1 and trainer.least_images > 1:  # batch norms see their own process's share alone
+            self.told["protocol"]["batch_norm_images"] = run.cfg.SOLVER.BATCH_SIZE // ranks.world()
         self._start(start)
         self.before: dict[str, Any] = {}
         self._keep()
@@ -62,6 +64,7 @@ class Record:
             "precision": told["protocol"]["precision"],
             "teacher": told["teacher"]["digest"] if told["teacher"] else None,
             "start": told["student"].get("start"),
+            "tree": told["protocol"].get("tree"),
         }
 
     def _start(self, start: dict[str, Any] | None) -> None:
@@ -77,12 +80,15 @@ class Record:
             kept: what its checkpoint holds.
 
         Raises:
-            UserError: its teacher's checkpoint is another one now.
+            UserError: its teacher's checkpoint, or the tree of its images, is another one now.
         """
         self.before, now = self.trainer.folder.record(), self.told["teacher"]
         if kept["teacher"] and now and kept["teacher"] != now["digest"]:
             folder = self.trainer.folder.path
             raise UserError(f"{folder}: cannot be resumed: {now['path']} is no longer the teacher that it began with")
+        if (tree := self.told["protocol"].get("tree")) != kept.get("tree", tree):
+            folder, root = self.trainer.folder.path, self.run.cfg.DATASET.ROOT
+            raise UserError(f"{folder}: cannot be resumed: it was begun on other images than those in {root}")
         self.told["started"] = kept["started"] or self.told["started"]
         self._start(kept.get("start"))
         # What `auto` was where the run began, it stays elsewhere.
@@ -166,6 +172,8 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
     protocol |= {name: True for name, on in switches.items() if on}
     if cfg.DATASET.IMAGE_SIZE is not None:
         protocol["image_size"] = cfg.DATASET.IMAGE_SIZE
+    if dataset.tree is not None:
+        protocol["tree"] = dataset.tree
     if solver.SCHEDULE == "cosine" and solver.LR_MIN:
         protocol["lr_min"] = solver.LR_MIN
     of_pair = chosen_settings(cfg)

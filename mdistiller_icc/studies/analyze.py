@@ -84,7 +84,9 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     from mdistiller_icc.plugin import register
     from mdistiller_icc.run import configure, resolve_device
     from mdistiller_icc.run.network import about, load
+    from mdistiller_icc.run.processes import refuse
 
+    refuse("analyze")
     import_all(given.imports)
     cfg = configure(given.cfg, options, given.seed)
     device = resolve_device(given.device)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +13,8 @@ from pathlib import Path
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
 from mdistiller_icc.run import run as train
-from mdistiller_icc.run.processes import one_voice, several
+from mdistiller_icc.run.processes import one_voice
 from mdistiller_icc.studies.plan import PlannedRun
-
-SECONDS_TO_BE_SEEN = 1
-"""Of several processes the one that fails first ends so much later, before those that fail for want of it."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +44,10 @@ def execute(run: PlannedRun, device: str) -> Outcome:
             return Outcome("finished", top1=record["top1"]["last"])
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            failed = Outcome("failed", str(error))
+            return Outcome("failed", str(error))
         except Exception as error:
             traceback.print_exc()
-            failed = Outcome("failed", f"{type(error).__name__}: {error} (traceback: {run.console})")
-    if several() > 1:
-        time.sleep(SECONDS_TO_BE_SEEN)
-    return failed
+            return Outcome("failed", f"{type(error).__name__}: {error} (traceback: {run.console})")
 
 
 def no_folder(run: PlannedRun) -> Outcome | None:

@@ -120,7 +120,7 @@ def _make(given: argparse.Namespace) -> int:
     from mdistiller_icc.studies.analyses import analyse
     from mdistiller_icc.studies.study import Study
 
-    refuse("a table")
+    refuse("reproduce")
     study = Study(
         table, given.protocol, given.seeds, given.options, given.device, given.jobs, given.gpus_per_run, given.address
     )

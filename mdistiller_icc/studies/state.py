@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from mdistiller_icc import run_lock
+from mdistiller_icc import data, run_lock
 from mdistiller_icc.config import read_yaml
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import UserError
@@ -32,9 +32,10 @@ def state(run: PlannedRun) -> State:
     Raises:
         UserError: the folder holds a run of other settings, or a teacher's place in the store is taken.
     """
+    tree = data.tree_there(run.cfg)
     if run.role == "teacher":
         try:
-            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}", run.cfg)
+            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}", run.cfg, tree)
         except UserError as error:
             whose = str(error).partition(";")[0]
             raise UserError(f"{whose}; move it away, or give this study a store with MDISTILLER_ICC_TEACHERS") from None
@@ -45,6 +46,11 @@ def state(run: PlannedRun) -> State:
     with contextlib.suppress(UserError):  # the checkpoint holds it too, and is what counts when the run goes on
         config = read_yaml(folder.path / "config.yaml")
     record = folder.record()
+    protocol = record.get("protocol")
+    if tree is not None and isinstance(protocol, dict) and protocol.get("tree", tree) != tree:
+        raise UserError(
+            f"{folder.path}: holds a run on other images than those in {run.cfg.DATASET.ROOT}; move it away"
+        )
     status, epoch = record.get("status"), record.get("epoch")
     folder.check_configuration(config, epoch if type(epoch) is int else 0)
     if run_lock.held(folder.path):

@@ -64,8 +64,10 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     pairs(options)
     import_all(given.imports)
     from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
+    from mdistiller_icc.run.processes import refuse
     from mdistiller_icc.studies.theory import registered
 
+    refuse("sweep")
     out, values, seeds = expand(given.out, "--out"), list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
     wanted = len(values) * len(seeds) * (1 + given.theory)
     with registered(register(verbose=False).host.distiller_dict) if given.theory else nullcontext():

@@ -141,17 +141,20 @@ def check_classes(models: dict[str, Any], arch: str, dataset: str, num_classes: 
         )
 
 
-def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tuple[nn.Module, Teacher]:
+def load(
+    models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...], tree: str | None = None
+) -> tuple[nn.Module, Teacher]:
     """Build the teacher that ``cfg`` names and fill it with its trained weights.
 
     Args:
         models: the host's model dictionary for the data set.
         cfg: reads ``DISTILLER`` and ``DATASET.TYPE``.
         classes: the data set's class names, in label order.
+        tree: which images it has, where it is anybody's.
 
     Raises:
         UserError: there is no such network, no checkpoint (the message says which command trains one), or the
-            checkpoint is not one of this network and these classes.
+            checkpoint is not one of this network and these classes, or the store's is of another tree of images.
     """
     node, dataset = cfg.DISTILLER, cfg.DATASET.TYPE
     arch, kind, file = find(models, cfg)
@@ -168,6 +171,11 @@ def load(models: dict[str, Any], cfg: CfgNode, classes: tuple[str, ...]) -> tupl
     meta = told_by(content)
     if meta.get("classes") and tuple(meta["classes"]) != classes:
         raise UserError(f"{file}: was trained on other classes, or on the same in another order, than this {dataset}")
+    if of_another_tree(meta, tree):
+        told = f"{file}: was trained on other images of these classes"
+        if not node.TEACHER_CKPT:
+            raise UserError(f"{told}; train one on these, or name this file with DISTILLER.TEACHER_CKPT")
+        print(told)
     weights.load_into(model, content, file, arch)
     kind, seed = (meta.get("kind", kind), meta.get("seed")) if meta else (kind, node.TEACHER_SEED)
     told = meta.get("dataset", dataset)
@@ -188,6 +196,11 @@ def told_by(content: Any) -> dict[str, Any]:
     if not isinstance(meta, dict):
         return {}
     return {key: meta[key] for key, kind in TOLD.items() if type(meta.get(key)) is kind}
+
+
+def of_another_tree(meta: dict[str, Any], tree: str | None) -> bool:
+    """Whether a checkpoint tells that it was trained on another tree of images."""
+    return tree is not None and meta.get("protocol", {}).get("tree", tree) != tree
 
 
 def find(models: dict[str, Any], cfg: CfgNode) -> tuple[str, str, Path | None]:
@@ -261,7 +274,7 @@ def run_of(record: dict[str, Any]) -> str:
     return f"{record['project']}/{record['name']}"
 
 
-def check_place(file: Path, run: str, cfg: CfgNode) -> str | None:
+def check_place(file: Path, run: str, cfg: CfgNode, tree: str | None = None) -> str | None:
     """Refuse to train a teacher whose place in the store is taken by another run's.
 
     One that was trained for less, by the same recipe, gives way; the line that says so is returned.
@@ -270,6 +283,7 @@ def check_place(file: Path, run: str, cfg: CfgNode) -> str | None:
         file: the place.
         run: ``PROJECT/NAME``.
         cfg: of the run.
+        tree: which images it is trained on, where the data set is anybody's.
 
     Raises:
         UserError: it is taken.
@@ -277,16 +291,17 @@ def check_place(file: Path, run: str, cfg: CfgNode) -> str | None:
     if not file.is_file():
         return None
     there = told_by(checkpoint.read(file))
-    other = there.get("run")
-    if other == run:
+    other, elsewhere = there.get("run"), of_another_tree(there, tree)
+    if other == run and not elsewhere:
         return None
     trained, node = by_protocol(there.get("protocol", {})), cfg.get(cfg.DISTILLER.TYPE)
     recipe = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
     before = there.get("method_config", {})
     same = all(before[key] == recipe[key] for key in before.keys() & recipe.keys())
-    if other and same and trained is not None and trained.shorter_than(by_run(cfg)):
+    if other and same and not elsewhere and trained is not None and trained.shorter_than(by_run(cfg)):
         return f"{file}: the teacher of {other}, {trained}, gives way to this run's, {by_run(cfg)}"
     raise UserError(
-        f"{file}: holds the teacher of {other or 'somebody else'}{f', {trained}' if trained else ''}; --overwrite "
+        f"{file}: holds the teacher of {other or 'somebody else'}{f', {trained}' if trained else ''}"
+        f"{', of other images than these' * elsewhere}; --overwrite "
         "replaces it, --seed N or MDISTILLER_ICC_TEACHERS gives this one another place"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mdistiller_icc.calling import SCRIPTS
 from mdistiller_icc.commands.entry import COMMANDS, main
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.version import __version__
@@ -55,7 +56,7 @@ def test_an_unknown_command_is_told_the_nearest():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_script_in_tools_calls_the_same_function(name):
-    script = ROOT / "tools" / ("train_teacher.py" if name == "teacher" else f"{name}.py")
+    script = ROOT / "tools" / SCRIPTS.get(name, f"{name}.py")
     spec = importlib.util.spec_from_file_location(f"tools_{name}", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

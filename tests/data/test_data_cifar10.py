@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-from mdistiller_icc.data import load
+from mdistiller_icc.data import cifar10, load
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import configure as configuration
@@ -87,3 +87,35 @@ def test_the_real_images(configure):
     assert (loaded.num_classes, loaded.num_data, loaded.test.num_data) == (10, 50_000, 10_000)
     test = torch.cat([image for image, _ in loaded.test])
     assert test.mean((0, 2, 3)).abs().max() < 0.03 and (test.std((0, 2, 3)) - 1).abs().max() < 0.03
+
+
+@pytest.fixture
+def binary(tmp_path, monkeypatch):
+    """A CIFAR-10 of six files with one image each in its binary version."""
+    monkeypatch.setattr(cifar10, "BATCH", 1)
+    folder = tmp_path / "cifar10" / cifar10.BINARY
+    folder.mkdir(parents=True)
+    (folder / "batches.meta.txt").write_text("\n".join([*CLASSES, ""]))
+    for i, name in enumerate([*(f"data_batch_{j}.bin" for j in range(1, 6)), "test_batch.bin"]):
+        (folder / name).write_bytes(bytes([i % 3]) + PIXELS[i].tobytes())
+    return tmp_path
+
+
+def test_the_binary_version_is_read_too(binary):
+    found = cifar10.read(binary)
+    assert found.classes == CLASSES and found.test.labels.tolist() == [2]
+    assert found.train.labels.tolist() == [0, 1, 2, 0, 1] and found.train.labels.dtype == np.int64
+    assert np.array_equal(found.train.images, PIXELS[:5]) and np.array_equal(found.test.images, PIXELS[5:6])
+
+
+@pytest.mark.parametrize("name, content, told", [
+    ("data_batch_3.bin", None, "data_batch_3.bin: No such file or directory"),
+    ("data_batch_3.bin", bytes(3072), "data_batch_3.bin: damaged; it should hold 1 images of 3 classes"),
+    ("test_batch.bin", bytes([3]) + bytes(3072), "test_batch.bin: damaged"),
+    ("batches.meta.txt", None, "batches.meta.txt: .*it names the classes"),
+])  # fmt: skip
+def test_what_is_damaged_in_the_binary_version_is_told(binary, name, content, told):
+    file = binary / "cifar10" / cifar10.BINARY / name
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(UserError, match=told):
+        cifar10.read(binary)

@@ -21,7 +21,13 @@ from mdistiller_icc.data import data_set, imagefolder, load
 from mdistiller_icc.data.moments import moments
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
-from mdistiller_icc.teachers import resolve
+from mdistiller_icc.run import configure as configured
+from mdistiller_icc.run import run
+from mdistiller_icc.studies.execute import execute
+from mdistiller_icc.studies.plan import plan
+from mdistiller_icc.studies.state import state
+from mdistiller_icc.studies.table_file import load as load_table
+from mdistiller_icc.teachers import checkpoint, resolve
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -177,8 +183,8 @@ def test_a_data_set_of_another_size(name, size, augmentation, models):
     assert one.image_size == (size or data_set(name).image_size)
 
 
-def write_digits(root: Path) -> None:
-    """scikit-learn's digits, thirty of each of three classes, as PNGs of 8 by 8 pixels."""
+def write_digits(root: Path, dark: bool = True) -> None:
+    """scikit-learn's digits, thirty of each of three classes, as PNGs of 8 by 8 pixels, on a dark or a light ground."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -187,7 +193,7 @@ def write_digits(root: Path) -> None:
         for i, image in enumerate(images):
             folder = root / ("train" if i < 30 else "val") / f"digit {name}"
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray((image * 15.9375).astype(np.uint8)).save(folder / f"{i}.png")
+            Image.fromarray(((image if dark else 16 - image) * 15.9375).astype(np.uint8)).save(folder / f"{i}.png")
 
 
 def test_the_commands_on_a_tree(tmp_path, command):
@@ -212,6 +218,59 @@ def test_the_commands_on_a_tree(tmp_path, command):
     assert (evaluated["dataset"], evaluated["images"]) == ("imagefolder", 30)
     assert evaluated["top1"] == student["teacher"]["top1"] > 40
     assert "imagefolder" in printed[3]
+
+
+TABLE = """
+project: trees
+dataset: imagefolder
+epochs: {full: 1, short: 1}
+settings: {DATASET: {IMAGE_SIZE: 20}, SOLVER: {BATCH_SIZE: 16}}
+teachers: {vanilla: }
+methods: {}
+pairs: [{teacher: resnet8, student: null}]
+"""
+
+
+def test_nothing_made_of_one_tree_is_taken_for_another_with_the_same_classes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_digits(Path("dark"))
+    write_digits(Path("light"), dark=False)
+
+    def cfg(tree, method, *options):
+        common = ["DATASET.TYPE", "imagefolder", "DATASET.IMAGE_SIZE", "20", "DISTILLER.STUDENT", "resnet8"]
+        common += ["SOLVER.BATCH_SIZE", "16", "DATASET.ROOT", tree, "EXPERIMENT.NAME", method, "DISTILLER.TYPE", method]
+        learnt = ["DISTILLER.TEACHER", "resnet8_vanilla", "SOLVER.EPOCHS", "2"] if method == "KD" else []
+        return configured(None, [*common, "SOLVER.EPOCHS", "1", *learnt, *options])
+
+    run(cfg("dark", "NONE"), "teacher", device="cpu")
+    run(cfg("dark", "KD"), "student", device="cpu")
+    Path("dark").rename("moved")
+    run(cfg("moved", "KD"), "student", device="cpu", resume=True)
+    file = Path("teachers/imagefolder/resnet8_vanilla.pth")
+    with pytest.raises(
+        UserError, match=f"{file}: was trained on other images of these classes; train one on these, or "
+    ):
+        run(cfg("light", "KD"), "student", device="cpu")
+    with pytest.raises(UserError, match="holds the teacher of .*, 1 epoch on all images, of other images than these; "):
+        run(cfg("light", "NONE"), "teacher", device="cpu", resume=True)
+    with pytest.raises(UserError, match="NONE: cannot be resumed: it was begun on other images than those in light"):
+        run(cfg("light", "NONE"), "student", device="cpu", resume=True)
+    capsys.readouterr()
+    named = ["DISTILLER.TEACHER_CKPT", str(file)]
+    told = run(cfg("light", "KD", *named), "student", device="cpu", overwrite=True)
+    assert f"{file}: was trained on other images of these classes\n" in capsys.readouterr().out
+    content = checkpoint.read(file)
+    assert content["meta"]["protocol"].pop("tree") != told["protocol"]["tree"]
+    checkpoint.save(content, file)  # as teachers were before they told it
+    run(cfg("light", "KD"), "student", device="cpu", overwrite=True)
+
+    Path("mine.yaml").write_text(TABLE)
+    (planned,) = plan(load_table("mine.yaml"), options=["DATASET.ROOT", "moved"])
+    assert execute(planned, "cpu").status == "finished" and state(planned).status == "finished"
+    planned.teacher_file.unlink()
+    (other,) = plan(load_table("mine.yaml"), options=["DATASET.ROOT", "light"])
+    with pytest.raises(UserError, match="holds a run on other images than those in light; move it"):
+        state(other)
 
 
 # ------------------------------------------------------------------------------------------------------------ at scale

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +17,7 @@ import torch
 from mdistiller_icc.data import load
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 
 
 def decoding() -> int:
@@ -62,3 +70,41 @@ def test_a_pass_under_way_is_finished_whoever_else_is_asked(workers):
         if other is not None:
             list(other.test)
     assert all(torch.equal(one, same) for one, same in zip(alone, beside, strict=True))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("told, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_told_to_stop_with_its_processes_a_run_says_one_word(tmp_path, told, status):
+    words = [
+        "DATASET.TYPE",
+        "digits",
+        "DATASET.LOADER",
+        "workers",
+        "DATASET.NUM_WORKERS",
+        "2",
+        "DISTILLER.TYPE",
+        "NONE",
+    ]
+    words += [
+        "DISTILLER.STUDENT",
+        "resnet8",
+        "SOLVER.EPOCHS",
+        "99",
+        "EXPERIMENT.NAME",
+        "stopped",
+        "DATASET.FRACTION",
+        "0.3",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tools/train.py"), *words], cwd=tmp_path, text=True, start_new_session=True,
+        env=os.environ | {"MDISTILLER_ICC_HOST": "builtin"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    folder, deadline = tmp_path / "output/distill/stopped", time.monotonic() + 300
+    while not (folder / "latest").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, told)  # what a terminal and Slurm do: everybody is told
+    title, *lines = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == status
+    assert [line for line in lines if not line.startswith("  epoch ")] == ["interrupted"]
+    assert json.loads((folder / "record.json").read_text())["status"] == "interrupted"

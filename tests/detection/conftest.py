@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("pycocotools")
-
 PICTURES = "MDISTILLER_ICC_PICTURES"
 """The variable that may name a folder of class folders of small photographs, such as CIFAR's; else digits serve."""
 SIDE = 96
@@ -45,8 +43,11 @@ def pictures() -> dict[str, list[np.ndarray]]:
 
 
 def make(folder: Path, name: str, count: int, seed: int, square: bool = False) -> Path:
-    """Write ``count`` canvases of one to three pictures each, and their annotations; returns the latter's file."""
-    found = pictures()
+    """Write ``count`` canvases of one to three pictures each, and their annotations; returns the latter's file.
+
+    ``train`` has the pictures of even number, any other set those of odd number.
+    """
+    found = {label: several[name != "train" :: 2] for label, several in pictures().items()}
     names = sorted(found)
     numbers = np.random.default_rng(seed)
     images, annotations = [], []

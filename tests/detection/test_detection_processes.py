@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
 
 from tests.detection.conftest import make
 from tests.ranks.conftest import torchrun  # noqa: F401 (a fixture)
-from tests.ranks.test_equal_to_one_process import difference, metrics
+from tests.ranks.test_equal_to_one_process import metrics, numbers
 
 METHODS = ("NONE", "REVIEWKD+DKD", "CKD")
+ZERO = 1e-6
+"""What a tensor's numbers are compared with at least: an untrained network's means of channels may be nothing."""
+
+
+def difference(one: Path, other: Path) -> float:
+    """The largest difference of what two checkpoints hold, against the largest number of each tensor."""
+    states = [torch.load(folder / "latest", weights_only=False) for folder in (one, other)]
+    pairs = [[*numbers([state["model"], state["optimizer"]["state"]])] for state in states]
+    assert states[0]["model"].keys() == states[1]["model"].keys() and len(pairs[0]) > 500
+    return max(
+        ((a - b).abs().max() / b.abs().max().clamp(min=ZERO)).item() for a, b in zip(*pairs, strict=True) if a.numel()
+    )
 
 
 @pytest.mark.slow
@@ -26,4 +41,4 @@ def test_two_processes_equal_one(torchrun, tmp_path):  # noqa: F811
         one, two = (tmp_path / str(count) / "distill" / method for count in (1, 2))
         assert difference(two, one) < 1e-8, method
         for told, expected in zip(metrics(two), metrics(one), strict=True):
-            assert told == pytest.approx(expected, rel=1e-8, nan_ok=True)
+            assert told == pytest.approx(expected, rel=1e-6, nan_ok=True)  # they are added up in single precision

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mdistiller_icc import settings
 from mdistiller_icc.config import load_config
@@ -13,6 +15,9 @@ from mdistiller_icc.detection import run
 from mdistiller_icc.detection.distillers import ALONE, TAUGHT
 from mdistiller_icc.detection.models import NAMES, has_masks
 from mdistiller_icc.detection.settings import SETTINGS, configure, every
+from mdistiller_icc.detection.trainer import DetectionTrainer
+from mdistiller_icc.engine.schedule import learning_rate
+from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
 
@@ -66,11 +71,14 @@ def test_defaults_are_those_of_detection_and_every_key_is_described():
     assert (cfg.DKD.BETA, cfg.CKD.CL_WEIGHT, cfg.REVIEWKD.WARMUP_EPOCHS, cfg.KD.TEMPERATURE) == (0.25, 0.1, 0, 1)
     for name, one in settings.each(SETTINGS):
         assert one.meaning.endswith("."), name
+        if one.type in (int, float, list):
+            assert {one.least, one.above} != {None} and {one.most, one.below} != {None}, name
     assert {name for name, _ in settings.each(every())} >= {"DETECTION.TRAIN.IMAGES", "ICC.WEIGHT", "SOLVER.LR"}
 
 
 REFUSED = [
     (["DATASET.FRACTION", "0.5"], "DATASET.FRACTION 0.5: is for classifiers"),
+    (["DATASET.TYPE", "../mine"], "DATASET.TYPE names a folder"),
     (["SOLVER.COMPILE", "True"], "SOLVER.COMPILE True: is for classifiers"),
     (["DETECTION.PROPOSALS", "0"], "DETECTION.PROPOSALS must be at least 2"),
     (["DETECTION.ANCHORS", "[32, 64]"], "DETECTION.ANCHORS wants 5 numbers"),
@@ -103,3 +111,19 @@ def test_a_teacher_is_trained_by_a_recipe_of_teachers(configured):
 def test_a_classifiers_command_says_who_trains_detectors():
     with pytest.raises(UserError, match="unknown key DETECTION; detectors are trained by tools/train_detection.py"):
         load_config(register(verbose=False).host.CFG, FILES[0])
+
+
+def test_the_learning_rate_rises_step_by_step_and_then_falls_by_epoch(configured, monkeypatch):
+    rates = []
+    monkeypatch.setattr(Trainer, "step", lambda self, inputs, epoch: rates.append(self.optimizer.param_groups[0]["lr"]))
+    trainer = object.__new__(DetectionTrainer)
+    rising = ["DETECTION.WARMUP_STEPS", "4", "DETECTION.WARMUP_FACTOR", "0.2"]
+    trainer.cfg = configured(*rising, "SOLVER.LR", "0.5", "SOLVER.LR_DECAY_STAGES", "[2]")
+    trainer.train_loader = range(3)
+    trainer.optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
+    for epoch in (1, 2, 3):
+        trainer.optimizer.param_groups[0]["lr"] = learning_rate(epoch, trainer.cfg.SOLVER)  # as an epoch begins
+        for step in (1, 2, 3):
+            trainer.watch = SimpleNamespace(step=step)
+            trainer.step({}, epoch)
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.05, 0.05, 0.05])

@@ -378,6 +378,11 @@ def test_sdds_cells_are_averages_and_the_first_is_the_whole_image() -> None:
     torch.testing.assert_close(found[:, :, 0], feature.mean((2, 3)))
     torch.testing.assert_close(found[:, :, 2], feature[:, :, :4, 4:].mean((2, 3)))
     torch.testing.assert_close(found[:, :, -1], feature[:, :, 6:, 6:].mean((2, 3)))
+    odd = feature[:, :, :7, :7]  # whose quarters are averages of sixteenths that overlap, as published
+    rows, weights = odd.new_tensor([[1, 1, 0, 0, 0, 0, 0], [0, 1, 1, 1, 0, 0, 0]]), odd.new_tensor([2, 3])
+    half = (rows / weights[:, None]).mean(0)
+    for scales in ((1, 2), (1, 2, 4)):
+        torch.testing.assert_close(cells(odd, scales)[:, :, 1], torch.einsum("bdhw,h,w->bd", odd, half, half))
 
 
 def test_sdd_of_the_whole_image_alone_is_the_loss_itself() -> None:
@@ -421,8 +426,9 @@ def test_normkd_is_standardised_kd_weighted_by_the_teachers_deviation() -> None:
     )
 
 
-def test_cka_against_a_loop() -> None:
-    classes, positions, dim = 3, 5, 4
+@pytest.mark.parametrize("positions, dim", [(5, 4), (4, 6)])
+def test_cka_against_a_loop(positions: int, dim: int) -> None:
+    classes = 3
     features = random(classes, positions, dim, seed=7)
     means = [[statistics.fmean(column) for column in columns(one)] for one in features.tolist()]
     centred = [

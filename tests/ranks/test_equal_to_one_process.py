@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mdistiller_icc.plugin import register
 from tests.ranks.conftest import TEACHER
 
 RELATED = ("SP", "PKT", "CKD", "PCKD", "CRD:SOLVER.TRAINER=crd", "ICC", "ICC:ICC.POSITIVE=memory")
@@ -21,10 +22,14 @@ OTHERS = (
     "RKD", "BICKD", "CRD", "NONE", "KD", "DKD", "AT", "FITNET", "NST", "OFD", "VID", "KDSVD", "REVIEWKD", "ICCKD",
     "KD:SOLVER.TRAINER=dot", "CRD:SOLVER.TRAINER=crd_dot:CRD.MODE=relax", "ICC:ICC.POSITIVE=twin",
     "ICC:ICC.QUEUE.POLICY=slide", "ICC:ICC.WEIGHT_MODE=gradnorm", "ICC:ICC.REDUCTION=batch",
-    "DIST", "MLKD", "CRLD", "KDPP", "CTKD", "SIMKD", "CATKD", "SDD", "TTM", "NKD", "RLD", "DTKD", "GDKD", "NORMKD",
-    "WKD", "DKD+CRD", "KD:DATASET.IMAGES=digits", "KD:DATASET.LOADER=workers:DATASET.NUM_WORKERS=0",
+    "DIST", "MLKD", "CRLD", "KDPP", "CTKD", "SIMKD", "CATKD", "SDD", "TTM", "WTTM", "NKD", "RLD", "DTKD", "GDKD",
+    "NORMKD", "WKD", "DKD+CRD", "KD:DATASET.IMAGES=digits", "KD:DATASET.LOADER=workers:DATASET.NUM_WORKERS=0",
     "NONE:SOLVER.ON_NAN=skip:DATASET.HOLDOUT=0.1",
 )  # fmt: skip
+
+
+def test_every_method_is_among_them():
+    assert {case.partition(":")[0] for case in RELATED + OTHERS} >= register(verbose=False).host.distiller_dict.keys()
 
 
 @pytest.fixture(scope="module")

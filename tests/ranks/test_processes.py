@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mdistiller_icc.commands.entry import COMMANDS
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import check, configure
 from mdistiller_icc.run.processes import refuse
@@ -28,6 +29,20 @@ def test_what_is_for_one_process_is_refused_too(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="torchrun has started 2 processes, and this is for one"):
         refuse("this")
+
+
+@pytest.mark.parametrize("command, words", [
+    ("eval", ["a.pth"]), ("probe", ["a.pth"]), ("export", ["a.pth", "--out", "a.safetensors"]),
+    ("analyze", ["a.pth"]), ("sweep", ["--values", "0.1"]), ("reproduce", ["digits"]), ("quickstart", []),
+])  # fmt: skip
+def test_commands_that_are_for_one_process_say_so(tmp_path, monkeypatch, command, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    name = {"quickstart": "reproduce"}.get(command, command)
+    with pytest.raises(
+        UserError, match=f"torchrun has started 2 processes, and {name} is for one: start it with python"
+    ):
+        COMMANDS[command].main(words, command)
 
 
 @pytest.mark.parametrize("key", ["ICC.QUEUE.GATHER", "CKD.GATHER", "BICKD.GATHER", "PCKD.GATHER"])

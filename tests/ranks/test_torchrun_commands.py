@@ -8,7 +8,9 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 TEACHER = "tools/train_teacher.py"
 RUN = [
@@ -94,3 +96,24 @@ def test_a_batch_of_too_few_images_is_refused_in_one_line(torchrun, tmp_path):
     _, error = run.communicate(timeout=120)
     assert run.returncode != 0 and error.count("error: ") == 1
     assert "a batch of an epoch has 3 images for 2 processes, and each needs 2; try another size" in error
+
+
+@pytest.mark.slow
+def test_what_one_process_cannot_read_is_told_in_its_one_line_alone(torchrun, tmp_path):
+    numbers = np.random.default_rng(0)
+    for i in range(20):
+        folder = tmp_path / ("train" if i < 16 else "test") / f"class {i % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (80, 80, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    (tmp_path / "train/class 0/Thumbs.db").touch()
+    broken = tmp_path / "train/class 1/7.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    words = ["DATASET.TYPE", "imagefolder", "DATASET.ROOT", tmp_path, "DATASET.IMAGE_SIZE", "72"]
+    words += ["DATASET.MEAN", "[0.5, 0.5, 0.5]", "DATASET.STD", "[0.5, 0.5, 0.5]", "DATASET.NUM_WORKERS", "1"]
+    words += ["DISTILLER.TYPE", "NONE", "DISTILLER.STUDENT", "ResNet18", "SOLVER.BATCH_SIZE", "8", "SOLVER.EPOCHS", "1"]
+    run = torchrun(2, tmp_path, "tools/train.py", *words)
+    _, error = run.communicate(timeout=300)
+    assert run.returncode != 0
+    assert error.count("error: ") == 1 and f"error: {broken}: not a readable image" in error, error
+    assert "[rank" not in error and "RuntimeError" not in error, error
+    assert error.count("passed over 1,") == 1, "the first process speaks for both"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -39,6 +40,8 @@ together = pytest.mark.skipif(
     not (distributed.is_available() and distributed.is_gloo_available() and sys.platform == "linux"),
     reason="needs gloo over the loopback interface, and finds processes through /proc",
 )
+ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+ON_TWO = "--gpus-per-run", "2", "--device", "cpu", "--jobs", "1"
 
 
 def write(folder, **changed):
@@ -47,7 +50,8 @@ def write(folder, **changed):
 
 def start(folder, *arguments):
     line = [sys.executable, str(ROOT / "tools/reproduce.py"), "tiny.yaml", *arguments]
-    surroundings = {"MDISTILLER_ICC_HOST": "builtin", "GLOO_SOCKET_IFNAME": "lo"}
+    # The path lets Ray's processes import a package that is not installed but only lies here.
+    surroundings = {"MDISTILLER_ICC_HOST": "builtin", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         line, cwd=folder, env=os.environ | surroundings, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -65,32 +69,38 @@ def wait_for_an_epoch(folder, process):
         time.sleep(0.01)
 
 
-def trainers(folder):
-    """The processes of a run in this folder, by the number that torchrun gave them."""
+def inside(folder):
+    """The processes in this folder, by their numbers, with the numbers of their parents."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if (entry / "cwd").resolve() == folder.resolve():
-                set_for_it = dict(item.split("=", 1) for item in (entry / "environ").read_text().split("\0") if item)
-                found |= {set_for_it["RANK"]: int(entry.name)} if "RANK" in set_for_it else {}
+            if (entry / "cwd").resolve() == folder.resolve() and b"spawn_main" in (entry / "cmdline").read_bytes():
+                found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
     return found
 
 
+def trainers(folder):
+    """The processes of the run in this folder, in the order of their ranks."""
+    found = inside(folder)
+    return sorted(number for number, parent in found.items() if parent in found)
+
+
 @together
 def test_stopped_with_ctrl_c_two_processes_to_a_run_go_on_with_the_same_command(tmp_path):
     write(tmp_path, pairs=[{"teacher": "resnet8", "student": None}])
-    process = start(tmp_path, "--gpus-per-run", "2", "--device", "cpu", "--jobs", "1")
+    process = start(tmp_path, *ON_TWO)
     wait_for_an_epoch(tmp_path, process)
     begun = (tmp_path / "output/tiny" / portable(TEACHER) / "config.yaml").stat().st_mtime_ns
     os.killpg(process.pid, signal.SIGINT)
-    told = process.communicate(timeout=60)[1]  # the processes hold the pipe, so they have ended too
+    told = process.communicate(timeout=60)[1]
+    assert not inside(tmp_path)
     assert process.returncode == 130 and "0 of 1 runs finished; 1 left: the same command goes on" in told, told
     assert "Traceback" not in told
     assert record(tmp_path, TEACHER)["epoch"] < 4, "it was not stopped in a run"
 
-    again = start(tmp_path, "--gpus-per-run", "2", "--device", "cpu", "--jobs", "1")
+    again = start(tmp_path, *ON_TWO)
     told = again.communicate()[1]
     assert again.returncode == 0 and "1 of 1 runs finished" in told, told
     assert (tmp_path / "output/tiny" / portable(TEACHER) / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
@@ -103,9 +113,10 @@ def test_stopped_with_ctrl_c_two_processes_to_a_run_go_on_with_the_same_command(
 @pytest.mark.slow
 def test_a_process_that_dies_ends_its_run_and_another_number_goes_on(tmp_path):
     write(tmp_path, alone=True)
-    process = start(tmp_path, "--gpus-per-run", "2", "--device", "cpu", "--jobs", "1")
+    process = start(tmp_path, *ON_TWO)
     wait_for_an_epoch(tmp_path, process)
-    os.kill(trainers(tmp_path)["1"], signal.SIGKILL)
+    _first, second = trainers(tmp_path)
+    os.kill(second, signal.SIGKILL)
     told = process.communicate(timeout=300)[1]
     assert process.returncode == 1, told
     assert f"failed: {TEACHER}: process 1 of 2 was killed by SIGKILL (out of memory?)" in told, told
@@ -123,23 +134,79 @@ def test_a_process_that_dies_ends_its_run_and_another_number_goes_on(tmp_path):
 @pytest.mark.slow
 def test_killed_outright_nothing_of_a_study_stays_behind(tmp_path):
     write(tmp_path)
-    process = start(tmp_path, "--gpus-per-run", "2", "--device", "cpu", "--jobs", "1")
+    process = start(tmp_path, *ON_TWO)
     wait_for_an_epoch(tmp_path, process)
+    assert len(trainers(tmp_path)) == 2
     process.kill()
-    process.communicate(timeout=60)  # the processes hold the pipe until they end
-    assert not trainers(tmp_path)
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while inside(tmp_path):
+        assert time.monotonic() < deadline, inside(tmp_path)
+        time.sleep(0.1)
 
 
 @together
 @pytest.mark.slow
 def test_a_failed_run_of_several_processes_says_why_once(tmp_path):
     write(tmp_path, teachers={"icc": {"ICC": {"FEATURE": "feats.9"}}})  # seen only when the network is there
-    process = start(tmp_path, "--gpus-per-run", "2", "--device", "cpu", "--jobs", "1")
+    process = start(tmp_path, *ON_TWO)
     told = process.communicate()[1]
     assert process.returncode == 1, told
     assert f"failed: {TEACHER}: " in told and "no feature 'feats.9'" in told, told
     console = (tmp_path / "output/tiny" / portable(TEACHER) / "console.txt").read_text()
     assert console.count("error: ") == 1 and "Traceback" not in console, console
+
+
+def rays(folder):
+    """The processes of Ray's that train in this folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            named = (entry / "cmdline").read_bytes().startswith(b"ray::_make")
+            found += [int(entry.name)] if named and (entry / "cwd").resolve() == folder.resolve() else []
+        except OSError:
+            continue
+    return sorted(found)
+
+
+@ray
+@together
+@pytest.mark.slow
+def test_on_ray_a_run_that_loses_one_of_its_processes_goes_on_from_its_checkpoint(tmp_path):
+    write(tmp_path)
+    process = start(tmp_path, *ON_TWO, "--engine", "ray")
+    wait_for_an_epoch(tmp_path, process)
+    begun = (tmp_path / "output/tiny" / portable(TEACHER) / "config.yaml").stat().st_mtime_ns
+    first, second = rays(tmp_path)
+    os.kill(second, signal.SIGKILL)
+    assert record(tmp_path, TEACHER)["epoch"] < 4, "it was not killed in a run"
+    told = process.communicate()[1]
+    assert process.returncode == 0 and "2 of 2 runs finished" in told, told
+    assert (tmp_path / "output/tiny" / portable(TEACHER) / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
+    teacher, student = record(tmp_path, TEACHER), record(tmp_path, STUDENT)
+    assert teacher["processes"] == student["processes"] == 2
+    assert student["teacher"]["digest"] == teacher["digest"]
+
+
+@ray
+@together
+@pytest.mark.slow
+def test_on_ray_a_failed_run_frees_its_group_and_ctrl_c_leaves_a_state_to_go_on_from(tmp_path):
+    kinds = {"icc": {"ICC": {"FEATURE": "feats.9"}}, "vanilla": None}
+    write(tmp_path, teachers=kinds, pairs=[{"teacher": "resnet8", "student": None}])
+    process = start(tmp_path, *ON_TWO, "--engine", "ray")
+    plain = tmp_path / "output/tiny" / portable(TEACHER.replace("icc", "vanilla"))
+    deadline = time.monotonic() + 300
+    while not (plain / "latest").exists():  # there is room for one run: the failed one has ended
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, told
+    assert f"failed: {TEACHER}: " in told and "no feature 'feats.9'" in told, told
+    assert "0 of 2 runs finished; 1 failed; 1 left: the same command goes on" in told
+    assert not rays(tmp_path)
+    assert 0 < json.loads((plain / "record.json").read_text())["epoch"] < 4
 
 
 def test_mistakes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
@@ -157,11 +224,6 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
         assert exit_status(lambda given=given: main(["tiny.yaml", "--device", "cpu", "--gpus-per-run", given])) == 2
         error = capsys.readouterr().err
         assert error.startswith(told) and error.count("\n") == 1, error
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert exit_status(lambda: main(["tiny.yaml"])) == 2
-    assert capsys.readouterr().err == (
-        "error: torchrun has started 2 processes, and a table is for one: start it with python\n"
-    )
     assert not list(tmp_path.glob("output")), "nothing was begun"
 
 
