@@ -117,8 +117,8 @@ def test_nothing_is_overwritten(command, tmp_path):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     again = teach(command, *epoch)
     assert again.returncode == 2 and "--resume continues it" in again.stderr
-    other_settings = teach(command, "--resume", "SOLVER.EPOCHS", "2")
-    assert other_settings.returncode == 2 and "SOLVER.EPOCHS 2: it was begun with 1" in other_settings.stderr
+    other_settings = teach(command, "--resume", *epoch, "SOLVER.LR", "0.2")
+    assert other_settings.returncode == 2 and "with SOLVER.LR 0.2: it was begun with 0." in other_settings.stderr
     other_run = teach(command, *epoch, "EXPERIMENT.PROJECT", "other")
     assert other_run.returncode == 2 and "resnet8_icc.pth: holds the teacher of distill/run" in other_run.stderr
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

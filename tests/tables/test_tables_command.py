@@ -130,7 +130,15 @@ def test_a_format_is_one_file(output, tmp_path):
     shipped = Path(tables.__file__).parents[1]
     copy = tmp_path / "copy" / "mdistiller_icc"
     copy.mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "paths.py", "run_lock.py", "version.py", "whole_file.py"):
+    for name in (
+        "__init__.py",
+        "command_line.py",
+        "errors.py",
+        "paths.py",
+        "run_lock.py",
+        "version.py",
+        "whole_file.py",
+    ):
         shutil.copy(shipped / name, copy)
     for folder in ("tables", "commands"):
         shutil.copytree(shipped / folder, copy / folder)
