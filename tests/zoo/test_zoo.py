@@ -220,6 +220,8 @@ def test_training_begins_from_a_hubs_weights(command, hub, tmp_path):
     assert trained.keys() == state.keys()
     assert all(torch.equal(trained[key], state[key]) for key in state if not key.startswith("head."))
     assert trained["head.weight"].shape[0] == 10
+    resumed = command(*TRAIN, *short, "--resume", env=environment | {"HF_HUB_CACHE": str(tmp_path)})  # which has none
+    assert resumed.returncode == 0, resumed.stderr
 
 
 @needs_timm
