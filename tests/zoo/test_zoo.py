@@ -91,6 +91,8 @@ def images():
 
 def step(method, teacher, student, images):
     """A training step; returns the student."""
+    if register(verbose=False).host.name != "builtin":
+        pytest.skip("of mdistiller's methods some are its own")
     more = ["DISTILLER.TEACHER", f"{teacher}_icc", "DISTILLER.STUDENT", student, "CRD.NCE.K", "16"]
     cfg = configure(None, [*DIGITS, "DISTILLER.TYPE", method, *more])
     found = check(cfg)
