@@ -78,8 +78,9 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
         ranks.from_first(lambda: check_place(found, overwrite, dataset.tree))
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset, isinstance(progress, Silent))
-    student = resolve.begin(found.models, found.student, cfg, dataset.num_classes)
     begun = resume and RunFolder(cfg, found.name).begun()  # then its own checkpoint has all
+    make = resolve.build if begun else resolve.begin
+    student = make(found.models, found.student, cfg, dataset.num_classes)
     begins = (
         start.start(student, cfg, found.student, dataset.classes) if cfg.DISTILLER.STUDENT_CKPT and not begun else None
     )
