@@ -35,7 +35,7 @@ def device() -> torch.device:
 
 def trainer(cfg: Any, dataset: data.Loaded, train: Any, test: Any) -> Trainer:
     """The trainer of what ``cfg`` names, on the batches of ``train`` and ``test``."""
-    host = register().host
+    host = register(verbose=False).host
     distillers, models = host.distiller_dict, host.cifar_model_dict
     method = untrained.distiller(distillers, models, cfg, dataset.num_classes, dataset.num_data)
     made = Trainer("benchmark", method.to(device()), train, test, cfg, progress=Silent())

@@ -109,13 +109,24 @@ def _epochs(text: str) -> int:
     return int(text)
 
 
+def longer(arguments: argparse.Namespace) -> list[str]:
+    """The override that ``--epochs`` stands for, which does not name the run.
+
+    Raises:
+        UserError: there is no run to be made longer.
+    """
+    if arguments.epochs is None:
+        return []
+    if not arguments.resume:
+        raise UserError("--epochs makes a run longer that is there, with --resume; SOLVER.EPOCHS N begins one of N")
+    return ["SOLVER.EPOCHS", str(arguments.epochs)]
+
+
 def train(description: str, role: str, words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Parse the command line, make one run of the given role and print how well it does."""
     own, overrides = split_overrides(words)
     arguments = training_parser(description, prog).parse_intermixed_args(own)
     options = [*arguments.options, *overrides]
-    if arguments.epochs is not None and not arguments.resume:
-        raise UserError("--epochs makes a run longer that is there, with --resume; SOLVER.EPOCHS N begins one of N")
     if arguments.pair_settings:
         options += ["EXPERIMENT.PAIR_SETTINGS", arguments.pair_settings]
     # After parsing: importing torch takes a second, --help must not.
@@ -133,8 +144,7 @@ def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None
     from mdistiller_icc.run import check, configure, run
 
     import_all(arguments.imports)
-    longer = [] if arguments.epochs is None else ["SOLVER.EPOCHS", str(arguments.epochs)]
-    cfg = configure(arguments.cfg, [*options, *longer], arguments.seed)
+    cfg = configure(arguments.cfg, [*options, *longer(arguments)], arguments.seed)
     folder = RunFolder(cfg, check(cfg, role, options, arguments.device).name)
     if arguments.resume and not folder.begun():
         print(f"{folder.path}: holds no run to go on with; it begins")

@@ -130,7 +130,7 @@ def _mdistiller() -> Host:
 def _builtin(note: str) -> Host:
     from mdistiller_icc.builtin.distillers import distiller_dict
     from mdistiller_icc.builtin.models import OWN, cifar_model_dict, imagenet_model_dict, tiny_imagenet_model_dict
-    from mdistiller_icc.engine.trainer import trainer_dict
+    from mdistiller_icc.engine.trainers import trainer_dict
 
     return Host(
         name="builtin",

@@ -140,12 +140,12 @@ def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     architecture, _kind, file = resolve.find(models, cfg)
     if file is None:
         resolve.check_classes(models, architecture, dataset, data_set(dataset).num_classes or ANY_NUMBER)
-        models[name] = functools.partial(pretrained.build, models[name], architecture)
+        models[name] = functools.partial(pretrained.build, models[architecture], architecture)
         return
-    if resolve.loads_itself(models[name]):
+    if resolve.loads_itself(models[architecture]):
         models[name] = with_weights(models[architecture], file, architecture)
         return
-    factory, known, content = models[name][0], data_sets().get(dataset), checkpoint.read(file)
+    factory, known, content = models[architecture][0], data_sets().get(dataset), checkpoint.read(file)
     network = factory(num_classes=(known and known.num_classes) or ANY_NUMBER)
     state = weights.find(network, content, file, architecture, any_shapes=known is None)
     resolve.training(content, cfg, file)

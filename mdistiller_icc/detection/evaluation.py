@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,12 @@ def needed() -> None:
 
 
 def evaluate(
-    detector: nn.Module, loader: EvaluationLoader, device: torch.device, precision: str = "fp32", masks: bool = False
+    detector: nn.Module,
+    loader: EvaluationLoader,
+    device: torch.device,
+    precision: str = "fp32",
+    masks: bool = False,
+    seen: Callable[[], None] = lambda: None,
 ) -> dict[str, float | None]:
     """AP, AP50, AP75 and AP of small, medium and large objects, in percent; None where there is no such object.
 
@@ -46,20 +51,28 @@ def evaluate(
         device: where they go.
         precision: ``fp32`` or ``bf16``.
         masks: measure the masks too.
+        seen: called after each image.
 
     Returns:
         The figures under the names of `tables.text.AP`: ``box_ap``, ``box_ap50``, …
     """
     training = detector.training
     detector.eval()
-    found = [one for own in ranks.of_all(list(detections(detector, loader, device, precision, masks))) for one in own]
+    found = [
+        one for own in ranks.of_all(list(detections(detector, loader, device, precision, masks, seen))) for one in own
+    ]
     detector.train(training)
     return ranks.from_first(lambda: figures(loader.data, found, masks))
 
 
 @torch.no_grad()
 def detections(
-    detector: nn.Module, loader: EvaluationLoader, device: torch.device, precision: str = "fp32", masks: bool = False
+    detector: nn.Module,
+    loader: EvaluationLoader,
+    device: torch.device,
+    precision: str = "fp32",
+    masks: bool = False,
+    seen: Callable[[], None] = lambda: None,
 ) -> Iterator[dict[str, Any]]:
     """What the detector finds, in COCO's form of results."""
     for image, number in loader:
@@ -73,6 +86,7 @@ def detections(
             category = loader.data.categories[label - 1]
             result = {"image_id": number, "category_id": category, "bbox": box, "score": score}
             yield result if shape is None else {**result, "segmentation": shape}
+        seen()
 
 
 def figures(data: Coco, found: list[dict[str, Any]], masks: bool) -> dict[str, float | None]:

@@ -143,6 +143,9 @@ class EvaluationLoader:
         self.data, self.workers = data, workers
         self.num_data = len(data.pictures)
 
+    def __len__(self) -> int:
+        return len(self.data.pictures[ranks.share(self.num_data)])
+
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
         own = self.data.pictures[ranks.share(self.num_data)]
         for image, number in DataLoader(_Tested(own), batch_size=None, num_workers=self.workers):

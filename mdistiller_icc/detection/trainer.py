@@ -49,5 +49,6 @@ class DetectionTrainer(Trainer):
     def tested(self, epoch: int) -> dict[str, Any]:
         """The figures of `evaluate` on the test images."""
         masks = has_masks(self.cfg.DISTILLER.STUDENT)
-        figures = evaluate(self.distiller.student, self.val_loader, self.device, self.precision, masks)
+        seen = self.progress.step
+        figures = evaluate(self.distiller.student, self.val_loader, self.device, self.precision, masks, seen)
         return {f"test_{name}": value for name, value in figures.items()}

@@ -16,16 +16,20 @@ from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.losses.nkd import target_loss
 from mdistiller_icc.losses.wkd import class_cost, linear_cka, wkd_loss
-from mdistiller_icc.settings import Setting, count, temperature, weight
+from mdistiller_icc.settings import Setting, check_memory, count, temperature, weight
 
 
 class WKD(LogitDistiller):
     """``L = CE − mean p_t[y] log p_s[y] + w · transport``, the method's logit form, WKD-L.
 
     Lv, Yang & Li, NeurIPS 2024, arXiv:2412.08139, and the authors' released code [A]. w and T differ per pair;
-    the defaults are those of resnet32x4 → resnet8x4. Two classes are alike by the CKA of the teacher's last maps of
-    their training images, of which the authors take all and we the first ``IMAGES`` [R]; or, as theirs may be, by the
-    cosine of their rows in the teacher's classifier. That is also what it is where a trainer does not show its loader.
+    the defaults are those of resnet32x4 → resnet8x4. Two classes are alike by the CKA of what the teacher makes of
+    their training images, of which the authors take all and we the first ``IMAGES`` [R]: its last maps for CIFAR, its
+    logits for ImageNet. Or, as theirs may be, by the cosine of their rows in the teacher's classifier; that is also
+    what it is where a trainer does not show its loader.
+
+    Raises:
+        UserError: a class has no training image, or the maps do not fit into memory.
     """
 
     node = "WKD"
@@ -34,11 +38,11 @@ class WKD(LogitDistiller):
         "WEIGHT": weight(600.0, "the transport, w"),
         "TEMPERATURE": temperature(8.0),
         "COST": Setting(
-            "cka",
-            "What makes two classes alike: the teacher's features, or its classifier.",
-            choices=("cka", "classifier"),
+            "features",
+            "What two classes are alike by: the teacher's last maps, its logits, or its classifier's rows.",
+            choices=("features", "logits", "classifier"),
         ),
-        "IMAGES": count(100, "Of each class, that are looked at for cka.", most=10**5),
+        "IMAGES": count(100, "Images of each class whose maps or logits are looked at.", most=10**5),
         "KAPPA": Setting(1.0, "How fast the cost rises as classes differ, κ.", least=0, most=1e3),
         "REGULARISATION": Setting(0.05, "Regularisation of the entropic transport.", least=1e-2, most=1e3),
         "ITERATIONS": count(10, "Steps of Sinkhorn's iteration.", most=1000),
@@ -56,33 +60,32 @@ class WKD(LogitDistiller):
         self.settled = None if self.own.DECAY_FROM < self.last_epoch else 1
 
     def attach(self, train_loader: Any) -> None:
-        """Look at the teacher's features of the first images of every class."""
-        if self.own.COST == "cka":
-            self.cost = class_cost(linear_cka(self._features(train_loader)), self.own.KAPPA)
+        """Look at what the teacher makes of the first images of every class."""
+        if self.own.COST != "classifier":
+            self.cost = class_cost(linear_cka(self._made(train_loader)), self.own.KAPPA)
 
-    def _features(self, train_loader: Any) -> Tensor:
-        """Of as many images of every class, position by position, (C, N, D)."""
+    def _made(self, train_loader: Any) -> Tensor:
+        """Maps, position by position, or logits of as many images of every class, (C, N, D)."""
         device, wanted = self.cost.device, self.own.IMAGES
         found: list[list[Tensor]] = [[] for _ in range(self.classes)]
         for image, target, *_ in train_loader:
-            features = self.teach(image.to(device))[1]
-            if "feats" in features:
-                feature = features["feats"][-1].flatten(2).transpose(1, 2)
-            else:  # of a network that returns logits alone
-                feature = features["pooled_feat"].unsqueeze(1)
-            feature, target = gather_rows(feature, target.to(device))
-            for one, label in zip(feature, target.tolist(), strict=True):
+            logits, features = self.teach(image.to(device))
+            if self.own.COST == "logits":
+                made = logits[:, :, None]
+            else:  # a network that returns logits alone has been given a pooled feature
+                made = features["feats"][-1].flatten(2) if "feats" in features else features["pooled_feat"][:, :, None]
+            check_memory("WKD.IMAGES", wanted, self.classes * wanted * made[0].nbytes)
+            made, target = gather_rows(made.transpose(1, 2), target.to(device))
+            for one, label in zip(made, target.tolist(), strict=True):
                 if len(found[label]) < wanted:
                     found[label].append(one.clone())
             if min(map(len, found)) == wanted:
                 break
         count = min(map(len, found))
         if count == 0:
-            missing = [label for label, features in enumerate(found) if not features]
-            raise UserError(
-                f"WKD.COST cka: there is no training image of class {missing[0]}; WKD.COST classifier needs none"
-            )
-        return torch.stack([torch.cat(features[:count]) for features in found])
+            missing = [label for label, made in enumerate(found) if not made]
+            raise UserError(f"WKD: there is no training image of class {missing[0]}; WKD.COST classifier needs none")
+        return torch.stack([torch.cat(made[:count]) for made in found])
 
     def logit_loss(self, logits_student: Tensor, logits_teacher: Tensor, target: Tensor, epoch: int) -> Tensor:
         own = self.own

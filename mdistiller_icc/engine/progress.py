@@ -79,10 +79,8 @@ class Bar:
             self.bar = None
 
     def _next(self, done: int, metrics: dict[str, Any] | None = None) -> str:
-        top1 = (metrics or {}).get("test_top1")
-        return f"epoch {min(done + 1, self.epochs)}/{self.epochs}" + (
-            f", test {top1:.2f} %" if top1 is not None else ""
-        )
+        tested = [one for one in figures(metrics or {}) if not one.startswith("train")]
+        return ", ".join([f"epoch {min(done + 1, self.epochs)}/{self.epochs}", *tested])
 
 
 class Silent:
@@ -119,10 +117,18 @@ def evaluating(batches: Iterable[Any], what: str, quiet: bool = False) -> Iterab
     return tqdm(batches, desc=what, bar_format=FORMAT, dynamic_ncols=True, leave=False, disable=hidden)
 
 
+FIGURES = {
+    "train_top1": "train", "test_top1": "test", "holdout_top1": "held out", "test_box_ap": "box AP",
+    "test_mask_ap": "mask AP",
+}  # fmt: skip
+
+
+def figures(metrics: dict[str, Any]) -> list[str]:
+    """How well an epoch's network does, figure by figure."""
+    return [f"{name} {metrics[key]:.2f} %" for key, name in FIGURES.items() if metrics.get(key) is not None]
+
+
 def summary(metrics: dict[str, Any]) -> str:
     """The figures that matter of an epoch, in a few words."""
-    figures = [("train", "train_top1"), ("test", "test_top1"), ("held out", "holdout_top1")]
-    figures += [("box AP", "test_box_ap"), ("mask AP", "test_mask_ap")]
-    shown = [f"{name} {metrics[key]:.2f} %" for name, key in figures if metrics.get(key) is not None]
     loss = metrics.get("train_loss")
-    return ", ".join([f"loss {loss:.3f}" if loss is not None else "loss not finite", *shown])
+    return ", ".join([f"loss {loss:.3f}" if loss is not None else "loss not finite", *figures(metrics)])

@@ -25,6 +25,11 @@ from mdistiller_icc.errors import UserError
 INCIDENTAL = ("EXPERIMENT.", "LOG.", "DATASET.ROOT", "DATASET.NUM_WORKERS", "DATASET.TEST.BATCH_SIZE")
 """Keys that say where and how a run is made, not what it is: they neither name it nor bar it from resuming."""
 
+FILES = ("DISTILLER.TEACHER_CKPT", "DISTILLER.STUDENT_CKPT")
+"""Keys that name files which may lie elsewhere when a run goes on.
+
+A teacher is known by its digest, and the weights that a run starts from are not read again.
+"""
 LENGTH = ("SOLVER.EPOCHS", "SOLVER.LR_DECAY_STAGES")
 """Keys that a run which becomes longer may have others of."""
 
@@ -207,7 +212,8 @@ class RunFolder:
         earlier, now = flat(before), flat(self.configuration())
         longer = now["SOLVER.EPOCHS"] > earlier.get("SOLVER.EPOCHS", math.inf)
         for key in sorted(earlier.keys() & now.keys()):  # a setting that one of them does not know had its default
-            if earlier[key] != now[key] and not key.startswith(INCIDENTAL):
+            moved = key in FILES and earlier[key] and now[key]
+            if earlier[key] != now[key] and not key.startswith(INCIDENTAL) and not moved:
                 why = ""
                 if longer and key in LENGTH:
                     why = self._other_past(before["SOLVER"], done)

@@ -20,11 +20,15 @@ def linear_cka(features: Tensor) -> Tensor:
     """How alike the features of each two classes are: linear CKA, (C, C), 1 for a class with itself.
 
     Args:
-        features: of N positions of as many images of every class, (C, N, D); position n of one class is held against
-            position n of another.
+        features: N of every class, of an image each or of a position of one, (C, N, D); number n of one class is held
+            against number n of another.
     """
     centred = features - features.mean(1, keepdim=True)
-    shared = torch.stack([(one.T @ centred).square().sum((1, 2)) for one in centred])
+    if centred.shape[1] < centred.shape[2]:  # then there is less to compute of images than of channels
+        products = (centred @ centred.transpose(1, 2)).flatten(1)
+        shared = products @ products.T
+    else:
+        shared = torch.stack([(one.T @ centred).square().sum((1, 2)) for one in centred])
     own = shared.diagonal().clamp_min(STABLE).sqrt()
     return shared / (own[:, None] * own)
 

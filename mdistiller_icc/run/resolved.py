@@ -17,7 +17,8 @@ from mdistiller_icc.distillers.base import Distiller, adopt, check_one_view, che
 from mdistiller_icc.distillers.sum import sum_of
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.run_folder import run_name
-from mdistiller_icc.engine.trainer import Trainer, trainer_dict
+from mdistiller_icc.engine.trainer import Trainer
+from mdistiller_icc.engine.trainers import trainer_dict
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host, lookup
 from mdistiller_icc.plugin import register

@@ -68,11 +68,12 @@ class Study:
     def time(self) -> None:
         """Take a few steps of every kind of run of which no past record tells, so that `told` knows its time too."""
         unknown = [run for run in self.left if self.costs[run].seconds is None]
-        if not unknown or self.places[0].processes > 1:  # one process would tell nothing of several
+        here = self.places[0]
+        if not unknown or self.address or here.processes > 1:
             return
         print(f"no past records of {len(unknown)} runs: a few steps of each kind are timed", file=sys.stderr)
         try:
-            found = timed(unknown, self.places[0].device, _threads(len(self.places)))
+            found = timed(unknown, here.device, _threads(len(self.places)))
         except UserError as error:
             self.timed = f" (not timed: {error})"
             return

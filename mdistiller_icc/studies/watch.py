@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mdistiller_icc.studies.execute import Outcome
 from mdistiller_icc.studies.plan import PlannedRun
 
-FORMAT = "{desc} |{bar:16}|{postfix}"
+FORMAT = "{desc} |{bar}| {unit}"
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
@@ -32,7 +32,7 @@ class _Going:
 
 
 class Watch:
-    """One bar for all runs on a terminal; a line per finished run where standard error is none, or a dumb one.
+    """A line per finished run on standard error, and on a terminal a bar for all runs below, and what is going on.
 
     Args:
         title: of the study.
@@ -54,6 +54,7 @@ class Watch:
         self.begun = time.monotonic()
         drawn = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.bar = tqdm(total=self.all, bar_format=FORMAT, dynamic_ncols=True) if drawn else None
+        self.now = tqdm(bar_format="{desc}", position=1, leave=False, dynamic_ncols=True) if drawn else None
         self._draw()
 
     def look(self) -> None:
@@ -80,15 +81,16 @@ class Watch:
                 self.time_left.learn(run, seconds, 1 - going.first / run.cfg.SOLVER.EPOCHS)
         if outcome.status != "finished":
             self._say(f"{outcome.status}: {run.name}: {outcome.words}")
-        elif self.bar is None:
+        else:
             what = f"{outcome.top1:.2f} %" if outcome.top1 is not None else "no accuracy"
             self._say(f"[{self._done()}/{self.all}] {run.name}: {what} in {clock(seconds)}; {self._times()}")
         self._draw()
 
     def close(self) -> None:
         """Leave the bar as it stands, and the terminal to others."""
-        if self.bar is not None:
-            self.bar.close()
+        for bar in (self.now, self.bar):
+            if bar is not None:
+                bar.close()
 
     def _done(self) -> int:
         return self.before + sum(outcome.status == "finished" for outcome in self.outcomes.values())
@@ -103,19 +105,21 @@ class Watch:
         return f"{clock(time.monotonic() - self.begun)} elapsed, {left} left"
 
     def _draw(self) -> None:
-        if self.bar is None:
+        if self.bar is None or self.now is None:
             return
         self.bar.n = self.before + len(self.outcomes) + sum(map(self._share, self.going))
         self.bar.set_description_str(f"{self.title} {self._done()}/{self.all} runs", refresh=False)
-        shown = self._times()
+        self.bar.unit = self._times()
+        going = ""
         if self.going:
             furthest = max(self.going, key=self._share)
             top1 = self.going[furthest].top1
             told = f", {top1:.2f} %" if top1 is not None else ""
             more = f" +{len(self.going) - 1} more" if len(self.going) > 1 else ""
-            shown += f"  {furthest.name} ({100 * self._share(furthest):.0f} % done{told}){more}"
-        self.bar.set_postfix_str(shown, refresh=False)
+            going = f"  {furthest.name} ({100 * self._share(furthest):.0f} % done{told}){more}"
+        self.now.set_description_str(going, refresh=False)
         self.bar.refresh()
+        self.now.refresh()
 
     def _say(self, line: str) -> None:
         if self.bar is None:

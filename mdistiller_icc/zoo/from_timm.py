@@ -79,7 +79,8 @@ class HandsOut(nn.Module):
         feature, maps = self.forward_intermediates(image)
         pooled = self.forward_head(feature, pre_logits=True)
         maps = stem_first(maps, maps[0].shape[-1], image.shape[-1])
-        logits: Tensor = self.get_classifier()(pooled)
+        head = self.get_classifier()
+        logits: Tensor = head(pooled[:, :, None, None]).flatten(1) if isinstance(head, nn.Conv2d) else head(pooled)
         return logits, {"feats": maps, "preact_feats": maps, "pooled_feat": pooled}
 
 
@@ -91,7 +92,7 @@ def _handing_out(model: nn.Module, size: int) -> nn.Module:
         again, features = returned(model, size)
         if torch.allclose(again, logits, atol=1e-4) and features["pooled_feat"].dim() == 2:
             return model
-    except (UserError, AttributeError, TypeError, NotImplementedError):  # older ones lack them, or others' arguments
+    except (UserError, AttributeError, IndexError, TypeError, NotImplementedError):  # some lack them, or differ
         pass
     model.__class__ = kind
     layers = stage_layers(model, size)

@@ -57,6 +57,23 @@ def trained(pasted, tmp_path_factory):
     os.chdir(here)
 
 
+def test_the_bar_counts_the_images_of_evaluations_too(pasted, tmp_path, monkeypatch):
+    class Counting(Silent):
+        told, counted = None, 0
+
+        def start(self, title, epochs, done, steps, taken):
+            self.told = steps - taken
+
+        def step(self):
+            self.counted += 1
+
+    monkeypatch.chdir(tmp_path)
+    counting = Counting()
+    run(configure(None, [*options(pasted), *SHORT, "SOLVER.EPOCHS", "1", "DISTILLER.TYPE", "NONE"]), "student",
+        device="cpu", progress=counting)  # fmt: skip
+    assert counting.told == counting.counted > 2
+
+
 def test_a_resumed_run_comes_to_the_same_bits(trained):
     one, other = (torch.load(trained / "output/distill" / name / "latest") for name in ("whole", "interrupted"))
     assert one["model"].keys() == other["model"].keys() and any(

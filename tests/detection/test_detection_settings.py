@@ -117,16 +117,8 @@ def test_the_learning_rate_rises_step_by_step_and_then_falls_by_epoch(configured
     rates = []
     monkeypatch.setattr(Trainer, "step", lambda self, inputs, epoch: rates.append(self.optimizer.param_groups[0]["lr"]))
     trainer = object.__new__(DetectionTrainer)
-    trainer.cfg = configured(
-        "DETECTION.WARMUP_STEPS",
-        "4",
-        "DETECTION.WARMUP_FACTOR",
-        "0.2",
-        "SOLVER.LR",
-        "0.5",
-        "SOLVER.LR_DECAY_STAGES",
-        "[2]",
-    )
+    rising = ["DETECTION.WARMUP_STEPS", "4", "DETECTION.WARMUP_FACTOR", "0.2"]
+    trainer.cfg = configured(*rising, "SOLVER.LR", "0.5", "SOLVER.LR_DECAY_STAGES", "[2]")
     trainer.train_loader = range(3)
     trainer.optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1)
     for epoch in (1, 2, 3):

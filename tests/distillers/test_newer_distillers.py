@@ -19,6 +19,7 @@ from mdistiller_icc.distillers.methods import distiller_dict
 from mdistiller_icc.distillers.sum import sum_of
 from mdistiller_icc.distillers.wkd import fall
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.features import with_features
 from mdistiller_icc.losses.catkd import catkd_loss
 from mdistiller_icc.losses.ckd import ckd_loss
 from mdistiller_icc.losses.crld import crld_loss
@@ -337,9 +338,17 @@ def test_wkds_costs_are_those_of_the_first_images_of_every_class() -> None:
     every = build("WKD", student, teacher).eval()
     every.attach(batches)  # three images of each class, of the hundred that it would take
     assert not torch.allclose(every.cost, model.cost)
+    by_logits = build("WKD", student, teacher, "COST", "logits").eval()
+    by_logits.attach(batches)
+    with torch.no_grad():
+        logits = torch.stack([teacher(images)[0][target.argsort()] for images, target in batches], dim=1)
+    torch.testing.assert_close(by_logits.cost, class_cost(linear_cka(logits), 1.0), rtol=1e-3, atol=1e-4)
     cosine = build("WKD", student, teacher, "COST", "classifier")
     cosine.attach(batches)
     assert torch.equal(cosine.cost, before)
+    with pytest.raises(UserError, match="WKD.IMAGES 100000 takes .* GiB of memory"):
+        maps = with_features(nn.Sequential(nn.Conv2d(3, 512, 1), nn.Flatten(), nn.Linear(512 * 1024, 10)), stages=["0"])
+        build("WKD", student, maps, "IMAGES", 100_000).attach(batches)
     with pytest.raises(UserError, match="no training image of class 9; WKD.COST classifier"):
         build("WKD", student, teacher).attach([(images[:9], labels[:9]) for images, _ in batches])
 

@@ -205,15 +205,24 @@ def test_a_run_keeps_the_precision_it_began_in(made, monkeypatch):
         assert record["protocol"]["precision"] == begun_in
 
 
-def test_a_student_goes_on_with_its_own_teacher_alone(made):
+def test_a_student_goes_on_with_its_own_teacher_alone_wherever_it_lies(made, tmp_path):
     teacher = ["SOLVER.EPOCHS", 12, "DATASET.FRACTION", 0.5]
     made(*teacher, role="teacher", name="teacher")
     student = ["DISTILLER.TYPE", "KD", "DISTILLER.TEACHER", "resnet8_vanilla"]
-    with pytest.raises(KeyboardInterrupt):
-        made(*student, progress=Stopping(1, interrupt))
+    kept, moved = tmp_path / "kept.pth", tmp_path / "moved.pth"
+    shutil.copy(tmp_path / "teachers/digits/resnet8_vanilla.pth", kept)
+    for name, more in (("run", []), ("of a file", ["DISTILLER.TEACHER_CKPT", kept])):
+        with pytest.raises(KeyboardInterrupt):
+            made(*student, *more, name=name, progress=Stopping(1, interrupt))
+    kept.rename(moved)
     made(*teacher, "SOLVER.LR", 0.04, role="teacher", name="teacher", overwrite=True)
     with pytest.raises(UserError, match="resnet8_vanilla.pth is no longer the teacher that it began with"):
         made(*student, resume=True)
+    other = ["DISTILLER.TEACHER_CKPT", tmp_path / "teachers/digits/resnet8_vanilla.pth"]
+    with pytest.raises(UserError, match="resnet8_vanilla.pth is no longer the teacher that it began with"):
+        made(*student, *other, name="of a file", resume=True)
+    record = made(*student, "DISTILLER.TEACHER_CKPT", moved, name="of a file", resume=True)
+    assert record["status"] == "finished" and record["teacher"]["path"] == str(moved)
 
 
 def test_of_two_teachers_trained_at_once_the_later_does_not_replace_the_first(made, tmp_path):

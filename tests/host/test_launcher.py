@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mdistiller_icc.builtin.models import cifar_model_dict
+from mdistiller_icc.zoo import ZooNetwork
 
 CONFIG = """
 EXPERIMENT: {SEED: 1}
@@ -36,6 +37,20 @@ def test_an_unedited_script_runs_with_everything_registered(launch, standin, tmp
     assert lines[-1] == f"ICCKD ['loss_ce', 'loss_kd'] True {device} {script} {arguments}"
     no_gpu = "; no GPU: .cuda() does nothing" if device == "cpu" else ""
     assert f"host: mdistiller 0.1 at {standin / 'mdistiller'}{no_gpu}\n" in done.stderr
+
+
+def test_a_script_trains_networks_of_torchvision(launch, standin, tmp_path):
+    name = "torchvision/shufflenet_v2_x0_5"
+    (tmp_path / "teachers/cifar100/torchvision").mkdir(parents=True)
+    model = ZooNetwork.named(name)(100)
+    torch.save({"model": model.state_dict()}, tmp_path / f"teachers/cifar100/{name}_icc.pth")
+    (tmp_path / "our.yaml").write_text(CONFIG)
+    overrides = ["DISTILLER.TEACHER", f"{name}_icc", "DISTILLER.STUDENT", name, "SOLVER.TRAINER", "icc"]
+    done = launch(standin / "tools" / "train.py", "our.yaml", *overrides)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("ICCKD ['loss_ce', 'loss_kd'] True")
+    done = launch(standin / "tools" / "train.py", "our.yaml", "DISTILLER.TEACHER", name)
+    assert done.returncode == 2 and "are for the 1,000 classes of imagenet, and this cifar100 has 100" in done.stderr
 
 
 def test_a_mistake_in_a_script_is_one_line(launch, standin, tmp_path):

@@ -426,8 +426,9 @@ def test_normkd_is_standardised_kd_weighted_by_the_teachers_deviation() -> None:
     )
 
 
-def test_cka_against_a_loop() -> None:
-    classes, positions, dim = 3, 5, 4
+@pytest.mark.parametrize("positions, dim", [(5, 4), (4, 6)])
+def test_cka_against_a_loop(positions: int, dim: int) -> None:
+    classes = 3
     features = random(classes, positions, dim, seed=7)
     means = [[statistics.fmean(column) for column in columns(one)] for one in features.tolist()]
     centred = [
