@@ -104,7 +104,8 @@ def test_told_to_stop_with_its_processes_a_run_says_one_word(tmp_path, told, sta
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)
     os.killpg(process.pid, told)  # what a terminal and Slurm do: everybody is told
-    title, *lines = process.communicate(timeout=60)[1].splitlines()
+    lines = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == status
-    assert [line for line in lines if not line.startswith("  epoch ")] == ["interrupted"]
+    after = lines[lines.index("stopped") + 1 :]  # the run's title
+    assert [line for line in after if not line.startswith("  epoch ")] == ["interrupted"]
     assert json.loads((folder / "record.json").read_text())["status"] == "interrupted"

@@ -134,7 +134,7 @@ def test_stopped_in_a_run_the_same_command_goes_on_to_the_same_results(tmp_path,
     write(tmp_path)
     process = start(tmp_path)
     wait_for(folder(tmp_path, TEACHER) / "latest", process)
-    begun = (folder(tmp_path, TEACHER) / "config.yaml").stat().st_mtime_ns
+    begun = record(tmp_path, TEACHER)["started"]
     if way == "ctrl-c":
         os.killpg(process.pid, signal.SIGINT)  # what a terminal does: everybody in the foreground is told
     else:
@@ -149,7 +149,7 @@ def test_stopped_in_a_run_the_same_command_goes_on_to_the_same_results(tmp_path,
     again = start(tmp_path)
     told = again.communicate()[1]
     assert again.returncode == 0, told
-    assert (folder(tmp_path, TEACHER) / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
+    assert record(tmp_path, TEACHER)["started"] == begun, "it began anew"
     assert results(tmp_path) == results(undisturbed[0])
     assert record(tmp_path, STUDENT)["teacher"]["digest"] == record(undisturbed[0], STUDENT)["teacher"]["digest"]
 

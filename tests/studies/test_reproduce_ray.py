@@ -93,13 +93,13 @@ def test_a_lost_worker_is_replaced_and_its_run_goes_on_from_its_checkpoint(tmp_p
     process = start(tmp_path, "--engine", "ray", "--jobs", "1")
     teacher = tmp_path / "output/tiny" / portable(TEACHER)
     wait_for(teacher / "latest", process)
-    begun = (teacher / "config.yaml").stat().st_mtime_ns
+    begun = json.loads((teacher / "record.json").read_text())["started"]
     killed = ray_worker(tmp_path)
     os.kill(killed, signal.SIGKILL)
     assert json.loads((teacher / "record.json").read_text())["epoch"] < 4, "it was not killed in a run"
     told = process.communicate()[1]
     assert process.returncode == 0 and "2 of 2 runs finished" in told, told
-    assert (teacher / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
+    assert json.loads((teacher / "record.json").read_text())["started"] == begun, "it began anew"
     assert results(tmp_path) == local
 
 

@@ -92,7 +92,7 @@ def test_stopped_with_ctrl_c_two_processes_to_a_run_go_on_with_the_same_command(
     write(tmp_path, pairs=[{"teacher": "resnet8", "student": None}])
     process = start(tmp_path, *ON_TWO)
     wait_for_an_epoch(tmp_path, process)
-    begun = (tmp_path / "output/tiny" / portable(TEACHER) / "config.yaml").stat().st_mtime_ns
+    begun = record(tmp_path, TEACHER)["started"]
     os.killpg(process.pid, signal.SIGINT)
     told = process.communicate(timeout=60)[1]
     assert not inside(tmp_path)
@@ -103,7 +103,7 @@ def test_stopped_with_ctrl_c_two_processes_to_a_run_go_on_with_the_same_command(
     again = start(tmp_path, *ON_TWO)
     told = again.communicate()[1]
     assert again.returncode == 0 and "1 of 1 runs finished" in told, told
-    assert (tmp_path / "output/tiny" / portable(TEACHER) / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
+    assert record(tmp_path, TEACHER)["started"] == begun, "it began anew"
     assert record(tmp_path, TEACHER)["status"] == "finished" and record(tmp_path, TEACHER)["processes"] == 2
     console = (tmp_path / "output/tiny" / portable(TEACHER) / "console.txt").read_text()
     assert console.count("epoch 4/4") == 1, "the first process speaks for both"
@@ -176,13 +176,13 @@ def test_on_ray_a_run_that_loses_one_of_its_processes_goes_on_from_its_checkpoin
     write(tmp_path)
     process = start(tmp_path, *ON_TWO, "--engine", "ray")
     wait_for_an_epoch(tmp_path, process)
-    begun = (tmp_path / "output/tiny" / portable(TEACHER) / "config.yaml").stat().st_mtime_ns
+    begun = record(tmp_path, TEACHER)["started"]
     first, second = rays(tmp_path)
     os.kill(second, signal.SIGKILL)
     assert record(tmp_path, TEACHER)["epoch"] < 4, "it was not killed in a run"
     told = process.communicate()[1]
     assert process.returncode == 0 and "2 of 2 runs finished" in told, told
-    assert (tmp_path / "output/tiny" / portable(TEACHER) / "config.yaml").stat().st_mtime_ns == begun, "it began anew"
+    assert record(tmp_path, TEACHER)["started"] == begun, "it began anew"
     teacher, student = record(tmp_path, TEACHER), record(tmp_path, STUDENT)
     assert teacher["processes"] == student["processes"] == 2
     assert student["teacher"]["digest"] == teacher["digest"]
