@@ -11,7 +11,7 @@ from mdistiller_icc.tables.layout import accuracy, labels
 from mdistiller_icc.tables.metrics import AP
 from mdistiller_icc.tables.records import Column, Record
 from mdistiller_icc.tables.report import Head, Line, Section, Sheet
-from mdistiller_icc.tables.text import CHOSEN, headed
+from mdistiller_icc.tables.text import CHOSEN, headed, teacher_named
 
 VAL2017 = 5000
 """Images of COCO's val2017."""
@@ -47,12 +47,16 @@ def _line(cell: Cell) -> tuple[Any, ...]:
     return cell.dataset, cell.images, cell.protocol, cell.entry, cell.column, *method
 
 
+def _labels(cell: Cell) -> list[str]:
+    return ["Trained alone", teacher_named(cell.kind, "")] if cell.entry == "network" else labels(cell)
+
+
 def _sheet(column: Column, cells: list[Cell], found: dict[tuple[Any, ...], Cell], published: bool) -> Sheet:
     lines = [cell for cell in cells if cell.column == column]
     metrics = [metric for metric in AP if any((metric, *_line(cell)) in found for cell in lines)]
     n = max(cell.summary.n for cell in lines)
     rows = [
-        Line(labels(cell), [accuracy(found.get((metric, *_line(cell))), n) for metric in metrics], True)
+        Line(_labels(cell), [accuracy(found.get((metric, *_line(cell))), n) for metric in metrics], True)
         for cell in lines
     ]
     of = f"{CHOSEN[cells[0].select]}, n = {n}" if n > 1 else CHOSEN[cells[0].select]

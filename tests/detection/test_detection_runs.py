@@ -192,6 +192,6 @@ def test_a_student_learns_to_find_objects(tmp_path):
         out, err = ran.communicate(timeout=3600)
         assert ran.returncode == 0, err
     record = json.loads((tmp_path / "output/distill/student/record.json").read_text())
-    assert record["teacher"]["box_ap"] > 15 and record["box_ap50"]["last"] > 15
+    assert record["teacher"]["box_ap50"] > 10 and record["box_ap50"]["last"] > 10  # untrained ones find nothing
     losses = [json.loads(line)["loss_kd"] for line in (tmp_path / "output/distill/student/metrics.jsonl").open()]
     assert losses[-1] < losses[0]
