@@ -35,7 +35,7 @@ TORCHVISIONS = (
     "fasterrcnn_mobilenet_v3_large_320_fpn", "maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2",
 )  # fmt: skip
 NAMES = (*OWN, *TORCHVISIONS)
-BEGINNINGS = {"imagenet": "IMAGENET1K_V1", "none": None}
+BEGINNINGS = dict(imagenet="IMAGENET1K_V1", none=None)
 """What a backbone may begin with beside a file, as torchvision calls it."""
 STAGES = {
     "resnet": (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)),

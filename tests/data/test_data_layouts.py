@@ -297,6 +297,6 @@ def test_a_folder_with_an_images_name(tmp_path, paint):
 
 
 def test_cifar10_is_downloaded_by_the_same_rules():
-    assert cifar10.read.__self__.archive == Path(CIFAR10.url).name
-    assert f"{cifar.SOURCE}/{cifar10.read.__self__.archive}" == CIFAR10.url
+    assert cifar10._layout.archive == Path(CIFAR10.url).name
+    assert f"{cifar.SOURCE}/{cifar10._layout.archive}" == CIFAR10.url
     assert f"{cifar.SOURCE}/{cifar100.read.__self__.archive}" == CIFAR100.url
