@@ -40,7 +40,9 @@ def test_cosine_schedule_equals_torchs(epochs, least):
 
 def test_a_record_tells_of_every_setting_that_changes_results():
     train = SimpleNamespace(num_data=3)
-    dataset = SimpleNamespace(name="digits", num_classes=2, num_data=3, test=train, augmentation="none", strong=None)
+    dataset = SimpleNamespace(
+        name="digits", num_classes=2, num_data=3, test=train, augmentation="none", strong=None, tree=None
+    )
 
     def told(*options):
         cfg = configure(None, ["DISTILLER.TYPE", "VID", "DISTILLER.STUDENT", "resnet8", *options])
