@@ -52,14 +52,15 @@ def state(run: PlannedRun) -> State:
             f"{folder.path}: holds a run on other images than those in {run.cfg.DATASET.ROOT}; move it away"
         )
     status, epoch = record.get("status"), record.get("epoch")
-    folder.check_configuration(config, epoch if type(epoch) is int else 0)
+    done: int | None = epoch if type(epoch) is int and 0 <= epoch <= run.cfg.SOLVER.EPOCHS else None
+    folder.check_configuration(config, done or 0)
     if run_lock.held(folder.path):
         status = "running"
     elif status not in ("finished", "failed", "diverged"):
         status = "interrupted"
-    if type(epoch) is not int or not 0 <= epoch <= run.cfg.SOLVER.EPOCHS:
+    if done is None:
         return State("begun", now=status)
     published = run.role != "teacher" or ("digest" in record and run.teacher_file.is_file())
-    if status == "finished" and epoch == run.cfg.SOLVER.EPOCHS and published:
-        return State("finished", epoch)
-    return State("begun", epoch, status if status != "finished" else "interrupted")  # before its teacher was published
+    if status == "finished" and done == run.cfg.SOLVER.EPOCHS and published:
+        return State("finished", done)
+    return State("begun", done, status if status != "finished" else "interrupted")  # before its teacher was published
