@@ -69,7 +69,7 @@ DEFAULTS = {
     "KD": {"TEMPERATURE": 1.0, "LOSS": {"CE_WEIGHT": 1.0, "KD_WEIGHT": 1.0}},
     "CKD": {"CL_WEIGHT": 0.1, "TEMPERATURE": 1.0},
     "REVIEWKD": {"REVIEWKD_WEIGHT": 1.0, "WARMUP_EPOCHS": 0},
-    "ICC": {"POSITIVE": "twin"},
+    "ICC": {"POSITIVE": "twin", "SIMILARITY": "cosine"},  # a box head's features are long: docs/detection.md
 }
 """Where a detector's usual setting is another than a classifier's: its schedule, and weights as published for COCO."""
 

@@ -228,8 +228,6 @@ def test_two_proposals_of_one_object():
 def test_icc_on_proposals_is_that_of_plain_loops(networks, pasted, configured):
     """Every object passes the gate here; a queue holds one, so every second object of a class is an anchor."""
     cfg = configured("DISTILLER.TYPE", "ICC", "ICC.MARGIN", "-1", "ICC.QUEUE.SIZE", "1", "ICC.WEIGHT", "0.5")
-    cfg.defrost()
-    cfg.ICC.SIMILARITY = "cosine"  # whose exponentials are moderate
     data = Coco(pasted / "annotations" / "train.json", pasted / "train", masks=True)
     trained = made(networks, cfg)
     matcher = trained.student.roi_heads.proposal_matcher

@@ -73,6 +73,7 @@ def test_defaults_are_those_of_detection_and_every_key_is_described():
         assert one.meaning.endswith("."), name
         if one.type in (int, float, list):
             assert {one.least, one.above} != {None} and {one.most, one.below} != {None}, name
+    assert (cfg.ICC.POSITIVE, cfg.ICC.SIMILARITY) == ("twin", "cosine")
     assert {name for name, _ in settings.each(every())} >= {"DETECTION.TRAIN.IMAGES", "ICC.WEIGHT", "SOLVER.LR"}
 
 
