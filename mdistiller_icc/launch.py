@@ -148,7 +148,7 @@ def _point_to_teacher(models: dict[str, Any], cfg: CfgNode) -> None:
     factory, known, content = models[architecture][0], data_sets().get(dataset), checkpoint.read(file)
     network = factory(num_classes=(known and known.num_classes) or ANY_NUMBER)
     state = weights.find(network, content, file, architecture, any_shapes=known is None)
-    resolve.training(content, cfg, file)
+    resolve.tell_training(file, resolve.training(content), cfg)
     models[name] = (factory, _in_mdistillers_layout(state))
 
 

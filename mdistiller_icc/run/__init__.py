@@ -131,6 +131,7 @@ def _teacher(found: Resolved, dataset: Any, quiet: bool) -> tuple[nn.Module, dic
         UserError: there is none, or it is no better than chance.
     """
     teacher, whose = resolve.load(found.models, found.cfg, dataset.classes, dataset.tree)
+    resolve.tell_training(whose.path, whose.trained, found.cfg)
     probe(teacher.to(found.device), dataset.image_size)
     top1 = _teacher_accuracy(teacher.eval(), dataset, found, whose, quiet)
     data.label(dataset, teacher, found.device)

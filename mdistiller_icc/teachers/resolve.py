@@ -179,15 +179,19 @@ def load(
     weights.load_into(model, content, file, arch)
     kind, seed = (meta.get("kind", kind), meta.get("seed")) if meta else (kind, node.TEACHER_SEED)
     told = meta.get("dataset", dataset)
-    return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), told, training(content, cfg, file))
+    return model, Teacher(arch, kind, seed, str(file), checkpoint.digest(file), told, training(content))
 
 
-def training(content: Any, cfg: CfgNode, file: str | Path) -> Trained | None:
-    """For how long the teacher in a checkpoint was trained; printed where this run is of another length."""
-    trained, own = by_protocol(told_by(content).get("protocol", {})), by_run(cfg)
+def training(content: Any) -> Trained | None:
+    """For how long the teacher in a checkpoint was trained, as far as it says."""
+    return by_protocol(told_by(content).get("protocol", {}))
+
+
+def tell_training(file: str | Path, trained: Trained | None, cfg: CfgNode) -> None:
+    """Print for how long a teacher was trained, where the run that is to learn from it is of another length."""
+    own = by_run(cfg)
     if trained is not None and trained != own:
         print(f"{file}: this teacher was trained for {trained}; this run is for {own}")
-    return trained
 
 
 def told_by(content: Any) -> dict[str, Any]:

@@ -170,9 +170,10 @@ def test_a_teacher_of_another_length_says_so(tmp_path, monkeypatch, network, cap
     monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", str(tmp_path))
     file = publish(network, None, epochs=2, fraction=0.05)
     options = ["DISTILLER.TEACHER", "resnet8_icc", "SOLVER.EPOCHS", "2", "DATASET.FRACTION"]
-    load(*options, "0.05")
+    _model, teacher = load(*options, "0.05")
+    resolve.tell_training(teacher.path, teacher.trained, configure(None, [*options, "0.05"]))
     assert capsys.readouterr().out == ""
-    load(*options, "1.0")
+    resolve.tell_training(teacher.path, teacher.trained, configure(None, [*options, "1.0"]))
     said = (
         f"{file}: this teacher was trained for 2 epochs on 5 % of the images; this run is for 2 epochs on all images\n"
     )
