@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc import ranks
 from mdistiller_icc.engine.run_folder import EVENTS
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, undisturbed
 from mdistiller_icc.whole_file import naming
 
 RULE = "-" * 25
@@ -52,7 +52,7 @@ class Logs:
             if ours in figures:
                 figures[mdistillers] = figures.pop(ours)
         epoch = figures.pop("epoch")
-        with naming(self.events):
+        with naming(self.events), undisturbed():  # tensorboardX has a thread, and a queue to it
             for key, value in figures.items():
                 self.tensorboard.add_scalar(key, value, epoch)
             self.tensorboard.flush()
@@ -76,7 +76,7 @@ class Logs:
         """Write what is still in memory, and end the run on W&B."""
         events = self.tensorboard.file_writer.event_writer
         try:
-            with naming(self.events):
+            with naming(self.events), undisturbed():
                 self.tensorboard.close()
         except OSError:
             events._closed = True  # or it tries again when the process ends, with a traceback
