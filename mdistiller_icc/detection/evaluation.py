@@ -54,7 +54,7 @@ def evaluate(
         seen: called after each image.
 
     Returns:
-        The figures under the names of `tables.text.AP`: ``box_ap``, ``box_ap50``, …
+        The figures under the names of `tables.metrics.AP`: ``box_ap``, ``box_ap50``, …
     """
     training = detector.training
     detector.eval()
