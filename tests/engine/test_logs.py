@@ -19,10 +19,10 @@ def stop(main):
 
 def test_ctrl_c_while_they_are_written_leaves_logs_that_close(tmp_path):
     """TensorBoard's thread and queue: one interrupt in four left a lock that was never let go of."""
-    cfg, drawn = configure(None, ["DATASET.TYPE", "digits"]), random.Random(0)
+    cfg, drawn, stopped = configure(None, ["DATASET.TYPE", "digits"]), random.Random(0), 0
     for attempt in range(60):
         (folder := tmp_path / str(attempt)).mkdir()
-        logs, stopped, epoch = Logs(folder, cfg), False, 0
+        logs, epoch = Logs(folder, cfg), 0
         timer = threading.Timer(drawn.uniform(0, 0.003), stop, [threading.current_thread()])
         try:
             timer.start()
@@ -31,9 +31,9 @@ def test_ctrl_c_while_they_are_written_leaves_logs_that_close(tmp_path):
                 logs.epoch(FIGURES | {"epoch": epoch})
             time.sleep(0.1)
         except KeyboardInterrupt:
-            stopped = True
-        assert stopped
+            stopped += 1
         closing = threading.Thread(target=logs.close, daemon=True)
         closing.start()
         closing.join(30)
         assert not closing.is_alive(), f"attempt {attempt} hangs"
+    assert stopped > 45  # Python drops one that meets a callback of the garbage collector, as hypothesis's
