@@ -22,3 +22,16 @@ def expand(path: str | Path, key: str) -> Path:
     except RuntimeError:
         who = Path(path).parts[0]
         raise UserError(f"{key} {path}: no home folder is known for {who}; ./{who} is a folder of that name") from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        UserError: there are none to be made, as under ``/proc``; the system says "no such file" then.
+        OSError: it is not allowed, the disk is full, a file is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no folder can be made there") from None

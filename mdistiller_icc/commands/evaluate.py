@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mdistiller_icc.command_line import Parser, add_configuration, add_quiet, split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
+from mdistiller_icc.paths import make_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,7 +148,7 @@ def _write(
     folder: Path, result: dict[str, Any], classes: Sequence[str], confusions: Sequence[Sequence[int]]
 ) -> list[Path]:
     """Write the three files; a row of ``confusions.csv`` is a true class, a column what its images were taken for."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     figures, per_class, crossed = (folder / name for name in ("eval.json", "per_class.csv", "confusions.csv"))
     figures.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     rows: list[Iterable[Any]] = [("class", "images", "correct", "top1")]

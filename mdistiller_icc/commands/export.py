@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.own_code import import_all
+from mdistiller_icc.paths import make_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +97,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
         "image_size": images.shape[-1], "mean": list(mean), "std": list(std),
     }  # fmt: skip
     written = FORMATS[out.suffix]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     aside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
         written.write(network, images[:2], told, aside)

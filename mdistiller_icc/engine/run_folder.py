@@ -21,6 +21,7 @@ from mdistiller_icc import ranks, run_lock, whole_file
 from mdistiller_icc.config import pairs, read_yaml
 from mdistiller_icc.engine.schedule import learning_rate
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.paths import make_folder
 
 INCIDENTAL = ("EXPERIMENT.", "LOG.", "DATASET.ROOT", "DATASET.NUM_WORKERS", "DATASET.TEST.BATCH_SIZE")
 """Keys that say where and how a run is made, not what it is: they neither name it nor bar it from resuming."""
@@ -110,7 +111,7 @@ class RunFolder:
             yield
 
     def _take(self, held: contextlib.ExitStack) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         try:
             held.enter_context(FileLock(self.lock, timeout=WHILE_LOOKED_AT))
         except Timeout:
@@ -138,7 +139,7 @@ class RunFolder:
         return ranks.from_first(lambda: self._open(resume, overwrite))
 
     def _open(self, resume: bool, overwrite: bool) -> bool:
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         self.restore()
         self.restored = False
         for left in self.path.glob(".*"):  # files it was writing when it was killed

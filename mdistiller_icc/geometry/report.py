@@ -17,6 +17,7 @@ from mdistiller_icc.geometry.distances import Distances, class_distances
 from mdistiller_icc.geometry.margins import accuracy, class_margins
 from mdistiller_icc.geometry.outputs import Outputs, outputs_of
 from mdistiller_icc.geometry.soft_labels import entropy, within_class_share
+from mdistiller_icc.paths import make_folder
 
 TEMPERATURES = (1.0, 4.0)
 
@@ -128,7 +129,7 @@ def analyse(
 def save(report: Report, folder: str | Path) -> dict[str, Path]:
     """Write ``report.json`` and ``report.md`` into ``folder`` and return their paths by ``json`` and ``markdown``."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = {"json": folder / "report.json", "markdown": folder / "report.md"}
     paths["json"].write_text(json.dumps(report.as_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     paths["markdown"].write_text(report.markdown(), encoding="utf-8")

@@ -19,6 +19,7 @@ from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress, Silent, evaluating
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.paths import make_folder
 from mdistiller_icc.plugin import news
 from mdistiller_icc.probe import probe
 from mdistiller_icc.run import start
@@ -119,7 +120,7 @@ def check_place(found: Resolved, overwrite: bool, tree: str | None = None) -> No
         if gives_way:
             print(gives_way)
     folder = found.place.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise UserError(f"{folder}: cannot be written to, and the teacher is to be put there")
 
@@ -155,7 +156,8 @@ def _teacher_accuracy(teacher: nn.Module, dataset: Any, found: Resolved, whose: 
             f"{whose.path}: the teacher's test top-1 {accuracy.top1:.2f} % is no better than chance "
             f"({100 * chance:.2f} %, two standard errors above it {100 * bound:.2f} %)"
         )
-        if whose.trained is None or not whose.trained.shorter_than(by_run(found.cfg)):
+        trained = whose.trained
+        if trained is None or not (trained.a_trial() or trained.shorter_than(by_run(found.cfg))):
             raise UserError(told)
-        print(f"{told}; it was trained for {whose.trained} only")
+        print(f"{told}; it was trained for {trained} only")
     return accuracy.top1

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from mdistiller_icc.paths import make_folder
 from mdistiller_icc.studies.convergence import epochs_until, final, history
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.tables.text import harmless
@@ -107,7 +108,7 @@ def by_recipe(found: Iterable[Result]) -> dict[str, dict[str, list[Result]]]:
 
 def save(found: Sequence[Result], folder: Path, about: dict[str, Any]) -> list[Path]:
     """Write ``results.csv`` and ``results.json``, one row a run, and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     varied = list(dict.fromkeys(key for one in found for key in one.varied))
     plain = [field.name for field in fields(Result) if field.name != "varied"]
     rows = []

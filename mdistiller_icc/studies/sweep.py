@@ -18,7 +18,7 @@ from typing import Any
 from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.config import pairs
 from mdistiller_icc.own_code import import_all
-from mdistiller_icc.paths import expand
+from mdistiller_icc.paths import expand, make_folder
 
 FIGURES = (
     "top1", "intra", "inter", "ratio", "L_Intra", "L_Inter", "L_Intra/L_Inter", "λ in force", "gate", "share", "‖z‖",
@@ -90,7 +90,7 @@ def _train(
         for value in values:
             check(configure(given.cfg, [*options, *OBJECTIVES[objective], *_setting(given.key, value)]))
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     rows: list[Row] = []
     for objective, value, seed in product(objectives, values, seeds):
         chosen, name = [*OBJECTIVES[objective], *_setting(given.key, value)], f"{objective},{given.key}:{value}"

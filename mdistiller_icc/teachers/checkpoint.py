@@ -18,6 +18,7 @@ import torch
 
 from mdistiller_icc import whole_file
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.paths import make_folder
 from mdistiller_icc.teachers.file_format import is_safetensors, read_safetensors, recognise
 
 PATHS = {"PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}
@@ -46,7 +47,7 @@ def save(content: Any, path: str | Path, before: Path | None = None) -> None:
         before: where the old file stays.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     written = io.BytesIO()  # torch's own writer hides why a disk does not take it
     torch.save(content, written)
     with whole_file.replacing(path, before) as file:

@@ -25,6 +25,10 @@ class Trained(NamedTuple):
         """Whether it is less in one of the two and more in neither."""
         return self != other and self.epochs <= other.epochs and self.fraction <= other.fraction
 
+    def a_trial(self) -> bool:
+        """Whether it is too little of either for a teacher of use [R]: fewer than 10 epochs, or than a tenth."""
+        return self.epochs < 10 or self.fraction < 0.1
+
 
 def by_run(cfg: CfgNode) -> Trained:
     """What a run's own protocol is."""

@@ -252,7 +252,7 @@ def test_a_name_that_looks_like_a_number_stays_what_it_is(name):
 
 
 def told(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr("sys.argv", ["tools/train.py", *RUN, *map(str, arguments)])
+    monkeypatch.setattr("sys.argv", ["tools/train.py", "-q", *RUN, *map(str, arguments)])
     status = exit_status(lambda: train("", role="student"))
     return status, capsys.readouterr().err
 
@@ -262,6 +262,9 @@ def test_a_place_that_cannot_be_written_to_is_told_in_one_line(monkeypatch, caps
     (tmp_path / "file").write_text("")
     status, stderr = told(monkeypatch, capsys, "LOG.PREFIX", "file", "EXPERIMENT.NAME", "run")
     assert (status, stderr) == (2, "error: file/distill/run: Not a directory\n")
+    if pathlib.Path("/proc/self").is_dir():  # "no such file", says the system
+        status, stderr = told(monkeypatch, capsys, "LOG.PREFIX", "/proc/x", "EXPERIMENT.NAME", "run")
+        assert (status, stderr) == (2, "error: /proc/x/distill/run: no folder can be made there\n")
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")

@@ -32,33 +32,31 @@ def trained(tmp_path, monkeypatch):
     return train
 
 
-def untrained(epochs):
+def untrained(epochs, fraction=0.05):
     """Put a network that knows nothing into the store, as a teacher of so many epochs; None: it does not say."""
     torch.manual_seed(0)
     network = cifar_model_dict["resnet8"][0](num_classes=10)
     torch.nn.init.zeros_(network.fc.weight)
-    protocol = {"epochs": epochs, "fraction": 0.05}
+    protocol = {"epochs": epochs, "fraction": fraction}
     record = {"dataset": "digits", "seed": 0, "top1": {}, "protocol": protocol, "versions": {}, "method_config": {},
               "project": "p", "name": "n", "student": {"architecture": "resnet8"}}  # fmt: skip
     return resolve.publish(network, tuple("0123456789"), "icc", None, record)
 
 
-@pytest.mark.parametrize("epochs", [1, 2, None])
-def test_chance_stops_a_run_unless_its_teacher_was_short(trained, capsys, epochs):
-    file = untrained(epochs)
+@pytest.mark.parametrize("epochs, fraction", [(1, 0.05), (2, 0.05), (20, 0.05), (20, 1.0), (None, 0.05)])
+def test_chance_stops_a_run_unless_its_teacher_was_short(trained, capsys, epochs, fraction):
+    file = untrained(epochs, fraction)
     options = ["DISTILLER.TYPE", "KD", "DISTILLER.TEACHER", "resnet8_icc"]
-    if epochs != 1:
+    if epochs is None or fraction == 1:
         with pytest.raises(UserError, match="is no better than chance"):
             trained(*options)
         return
     record = trained(*options)
     printed = capsys.readouterr().out
-    assert (
-        f"{file}: this teacher was trained for 1 epoch on 5 % of the images; this run is for 2 epochs on 5 %" in printed
-    )
-    assert (
-        "is no better than chance" in printed and "; it was trained for 1 epoch on 5 % of the images only\n" in printed
-    )
+    length = f"{epochs} epoch{'s' * (epochs > 1)} on 5 % of the images"
+    another = f"{file}: this teacher was trained for {length}; this run is for 2 epochs on 5 %"
+    assert (another in printed) == (epochs != 2)
+    assert "is no better than chance" in printed and f"; it was trained for {length} only\n" in printed
     assert record["status"] == "finished" and "trained" not in record["teacher"]
 
 
