@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdistiller_icc.studies import curves
+from mdistiller_icc.studies import curves, gain_by_spread
 from mdistiller_icc.studies.feature_spaces import compare
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.studies.results import Result, images_judged, markdown, results, save
@@ -31,13 +31,22 @@ def analyse(table: Table, runs: Sequence[PlannedRun], device: str) -> None:
             if name == "accuracy":
                 print(f"\n{render([run.folder for run in own], width=shutil.get_terminal_size().columns)}")
             elif name == "geometry":
-                compare([run for run in own if run.role == "teacher"], device, project / f"geometry_{suffix}", drawn)
+                _geometry(own, device, project / f"geometry_{suffix}", drawn)
             else:
                 _results(name, own, settings["share"], project / f"analysis_{suffix}", dataset, drawn)
     if table.analysis and not drawn:
         print("\nno pictures, which need matplotlib: pip install 'mdistiller_icc[analysis]'")
     if "accuracy" in table.analysis and all(part.teachers.keys() >= {"vanilla", "icc"} for part in table.parts):
         print(f"\n{verdict([run.folder for run in runs])}")
+
+
+def _geometry(runs: Sequence[PlannedRun], device: str, folder: Path, drawn: bool) -> None:
+    spread = compare([run for run in runs if run.role == "teacher"], device, folder, drawn)
+    students = results([run for run in runs if run.role == "student"], share=1.0)
+    if found := gain_by_spread.gains(students, spread):
+        print(f"\nDo students gain more from teachers of wider classes?\n\n{gain_by_spread.told(found)}")
+        for path in gain_by_spread.save(found, folder, drawn):
+            print(path)
 
 
 def _results(name: str, runs: Sequence[PlannedRun], share: float, folder: Path, dataset: str, drawn: bool) -> None:

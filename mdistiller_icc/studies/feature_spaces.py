@@ -17,21 +17,25 @@ from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.teachers import resolve, weights
 
 FIGURES = ("top1", "intra", "inter", "ratio")
+"""Those printed; the files have the soft labels' as well."""
 
 
-def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bool) -> None:
+def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bool) -> dict[tuple[str, int], float]:
     """Print one data set's teachers' distances, mean over seeds, and write those of every seed and class.
 
     Args:
         teachers: finished.
         folder: where ``teachers.csv``, ``classes.csv`` and the report of the first seed go.
         drawn: the report with its pictures: t-SNE side by side, histograms, class-by-class bars.
+
+    Returns:
+        The intra-class distance of every teacher, by recipe and seed, where it has one.
     """
     by_seed = defaultdict(list)
     for run in teachers:
         by_seed[run.cfg.EXPERIMENT.SEED].append(run)
     if not by_seed:
-        return
+        return {}
     reports = {seed: _analyse(runs, device) for seed, runs in by_seed.items()}
     first = min(reports)
     about = reports[first].about
@@ -49,8 +53,9 @@ def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bo
             cells.append(f"{fmean(known):.{digits}f}" if known else "–")
         print(f"| {name} | " + " | ".join(cells) + " |")
     save(reports[first], folder)
-    _write(folder / "teachers.csv", ("teacher", "seed", *FIGURES), (
-        (name, seed, *_figures(report, name).values()) for seed, report in reports.items() for name in report.geometry
+    figures = {(name, seed): _figures(report, name) for seed, report in reports.items() for name in report.geometry}
+    _write(folder / "teachers.csv", ("teacher", "seed", *next(iter(figures.values()))), (
+        (name, seed, *own.values()) for (name, seed), own in figures.items()
     ))  # fmt: skip
     _write(folder / "classes.csv", ("teacher", "seed", "class", "intra", "inter", "images"), (
         (name, seed, *row)
@@ -65,11 +70,16 @@ def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bo
     if drawn:
         paths = draw(reports[first], folder)
         print(f"t-SNE of the teachers of seed {first}: {paths['tsne']}")
+    return {key: intra for key, own in figures.items() if (intra := own["intra"]) is not None}
 
 
 def _figures(report: Report, name: str) -> dict[str, float | None]:
     one = report.geometry[name]
-    return {"top1": one.top1, "intra": one.distances.intra, "inter": one.distances.inter, "ratio": one.distances.ratio}
+    return {
+        "top1": one.top1, "intra": one.distances.intra, "inter": one.distances.inter, "ratio": one.distances.ratio,
+        **{f"entropy_T{t:g}": value for t, value in one.entropy.items()},
+        **{f"within_share_T{t:g}": value for t, value in one.within_share.items()},
+    }  # fmt: skip
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

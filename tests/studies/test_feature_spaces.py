@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
 from mdistiller_icc.plugin import register
-from mdistiller_icc.studies import analyses
+from mdistiller_icc.studies import analyses, gain_by_spread
 from mdistiller_icc.studies.plan import plan
+from mdistiller_icc.studies.results import Result
 from mdistiller_icc.studies.table_file import load
 from mdistiller_icc.teachers import checkpoint
 
@@ -28,12 +31,16 @@ TABLE = {
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """A table and its runs, whose teachers are untrained networks in the store."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TABLE))
+    return planned(TABLE)
+
+
+def planned(content):
+    """A table and its runs, whose teachers are untrained networks in the store."""
+    Path("mine.yaml").write_text(yaml.safe_dump(content))
     table = load("mine.yaml")
     runs = plan(table, seeds=[0, 1])
-    for i, run in enumerate(runs):
+    for i, run in enumerate(run for run in runs if run.role == "teacher"):
         torch.manual_seed(i)
         network = register().host.models("digits")["resnet8"][0](num_classes=10)
         checkpoint.save({"model": network.state_dict()}, run.teacher_file)
@@ -60,6 +67,7 @@ def test_every_recipe_has_its_row_though_their_files_have_one_name(study, capsys
     assert len({row["intra"] for row in seeds}) == 6, "six networks, six figures"
     assert len(rows(folder / "classes.csv")) == 6 * 10
     assert (folder / "tsne.png").exists()
+    assert {"entropy_T4", "within_share_T4"} <= seeds[0].keys() and float(seeds[0]["entropy_T4"]) > 0
 
 
 def test_without_matplotlib_there_are_the_figures_alone(study, capsys, tmp_path, monkeypatch):
@@ -68,3 +76,33 @@ def test_without_matplotlib_there_are_the_figures_alone(study, capsys, tmp_path,
     analyses.analyse(table, [run for run in runs if run.cfg.EXPERIMENT.SEED == 0], "cpu")
     assert "pip install 'mdistiller_icc[analysis]'" in capsys.readouterr().out
     assert (tmp_path / "output/mine/geometry_mine/teachers.csv").exists() and not list(tmp_path.rglob("*.png"))
+
+
+def test_a_gain_is_against_the_plain_teacher_of_the_same_seed():
+    def student(recipe, seed, top1):
+        return Result("digits", recipe, {}, "student", "KD", "resnet8", seed, top1, 1)
+
+    top1 = {("a_vanilla", 0): 50.0, ("a_icc", 0): 52.0, ("a_vanilla", 1): 60.0, ("a_icc", 1): 59.0, ("a_icc", 2): 9.0}
+    spread = {("a_vanilla", 0): 0.5, ("a_icc", 0): 0.7, ("a_vanilla", 1): 0.6, ("a_icc", 1): 0.65, ("a_icc", 2): 0.1}
+    alone = Result("digits", "", {}, "student", "NONE", "resnet8", 0, 1.0, 1)
+    teacher = Result("digits", "a_icc", {}, "teacher", "ICC", "a", 0, 1.0, 1)
+    found = gain_by_spread.gains([alone, teacher, *(student(*who, value) for who, value in top1.items())], spread)
+    assert [(one.recipe, one.seed, round(one.wider, 9), one.points) for one in found] == [
+        ("a_icc", 0, 0.2, 2.0), ("a_icc", 1, 0.05, -1.0)
+    ]  # fmt: skip
+    assert gain_by_spread.told(found) == "KD, resnet8: Spearman's rank correlation of gain and spread +1.00, 2 teachers"
+
+
+def test_a_table_with_students_says_whether_gains_follow_the_spread(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pairs = [{"teacher": "resnet8", "student": "resnet8"}]
+    table, runs = planned(TABLE | {"methods": {"KD": None, "DKD": None}, "pairs": pairs})
+    for i, run in enumerate(runs):
+        run.folder.mkdir(parents=True)
+        (run.folder / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "test_top1": 10.0 + i}) + "\n")
+    analyses.analyse(table, runs, "cpu")
+    told = capsys.readouterr().out
+    assert "\nKD, resnet8: Spearman's" in told and "\nDKD, resnet8: Spearman's" in told
+    folder = tmp_path / "output/mine/geometry_mine"
+    assert len(rows(folder / "gain_by_spread.csv")) == 2 * 2 * 2, "two methods, recipes and seeds"
+    assert (folder / "gain_by_spread.png").exists()
