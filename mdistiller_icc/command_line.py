@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mdistiller_icc.errors import UserError
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
@@ -138,10 +142,42 @@ def train(description: str, role: str, words: Sequence[str] | None = None, prog:
 
 
 def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None:
+    from mdistiller_icc.run import check, configure, run
+
+    record, folder = make_run(arguments, options, role, configure, check, run)
+    top1 = record["top1"]
+    shown = {
+        "last epoch": top1["last"],
+        "mean of last 10": top1["mean_last_10"],
+        f"best test epoch ({record['best_epoch']})": top1["best_test"],
+        "held-out choice": top1["heldout_selected"],
+    }
+    figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
+    print(f"test top-1: {figures}")
+    print(f"run: {folder}")
+
+
+def make_run(
+    arguments: argparse.Namespace,
+    options: list[str],
+    role: str,
+    configure: Callable[..., CfgNode],
+    check: Callable[..., Any],
+    run: Callable[..., dict[str, Any]],
+) -> tuple[dict[str, Any], Path]:
+    """Make the run that a command line asks for and return its record and its folder.
+
+    Args:
+        arguments: see `add_run` and `add_configuration`.
+        options: overrides.
+        role: ``teacher`` or ``student``.
+        configure: of a network, or of a detector; so are the next two.
+        check: returns what has the run's ``name``.
+        run: makes the run.
+    """
     from mdistiller_icc.engine.progress import Quiet
     from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.own_code import import_all
-    from mdistiller_icc.run import check, configure, run
 
     import_all(arguments.imports)
     cfg = configure(arguments.cfg, [*options, *longer(arguments)], arguments.seed)
@@ -152,13 +188,4 @@ def _train(arguments: argparse.Namespace, options: list[str], role: str) -> None
         cfg, role, options=options, device=arguments.device, resume=arguments.resume, overwrite=arguments.overwrite,
         progress=Quiet() if arguments.quiet else None,
     )  # fmt: skip
-    top1 = record["top1"]
-    shown = {
-        "last epoch": top1["last"],
-        "mean of last 10": top1["mean_last_10"],
-        f"best test epoch ({record['best_epoch']})": top1["best_test"],
-        "held-out choice": top1["heldout_selected"],
-    }
-    figures = ", ".join(f"{name} {value:.2f} %" for name, value in shown.items() if value is not None)
-    print(f"test top-1: {figures}")
-    print(f"run: {folder.path}")
+    return record, folder.path

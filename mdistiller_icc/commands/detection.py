@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from mdistiller_icc.command_line import Parser, add_configuration, add_run, longer, split_overrides
+from mdistiller_icc.command_line import Parser, add_configuration, add_run, make_run, split_overrides
 
 ABOUT = "Train a detector on COCO, from a teacher or alone."
 
@@ -40,28 +40,19 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _main(given: argparse.Namespace, options: list[str]) -> None:
     from mdistiller_icc.detection.run import check, measure, run
     from mdistiller_icc.detection.settings import configure
-    from mdistiller_icc.engine.progress import Quiet
-    from mdistiller_icc.engine.run_folder import RunFolder
     from mdistiller_icc.own_code import import_all
     from mdistiller_icc.tables.metrics import AP
 
-    import_all(given.imports)
-    cfg = configure(given.cfg, [*options, *longer(given)], given.seed)
+    folder = None
     if given.eval:
-        figures, folder = measure(cfg, given.eval, given.device), None
+        import_all(given.imports)
+        figures = measure(configure(given.cfg, options, given.seed), given.eval, given.device)
     else:
-        role = "teacher" if given.teacher else "student"
-        folder = RunFolder(cfg, check(cfg, role, options, given.device).name)
-        if given.resume and not folder.begun():
-            print(f"{folder.path}: holds no run to go on with; it begins")
-        record = run(
-            cfg, role, options=options, device=given.device, resume=given.resume, overwrite=given.overwrite,
-            progress=Quiet() if given.quiet else None,
-        )  # fmt: skip
+        record, folder = make_run(given, options, "teacher" if given.teacher else "student", configure, check, run)
         figures = {name: record[name]["last"] for name in AP}
     for kind in ("box", "mask"):
         found = {name: value for name, value in figures.items() if name.startswith(kind) and value is not None}
         if found:
             print(f"test {', '.join(f'{AP[name]} {value:.2f}' for name, value in found.items())}")
     if folder is not None:
-        print(f"run: {folder.path}")
+        print(f"run: {folder}")
