@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A test may take some gigabytes: a worker a core, but not 64.
 TESTS = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
-.PHONY: install quickstart test test-all lint docs clean
+.PHONY: install quickstart test test-all lint docs results clean
 
 install: $(VENV)/.installed
 
@@ -28,6 +28,11 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# The study's tables, again from its records.
+results: install
+	$(BIN)/python tools/collect.py results/cifar100_small --no-published --out results/cifar100_small/tables.md
+	$(BIN)/python tools/collect.py results/cifar100_small --no-published --out results/cifar100_small/page.html
 
 docs: install
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

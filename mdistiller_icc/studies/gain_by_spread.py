@@ -12,6 +12,8 @@ from mdistiller_icc.geometry.theory import rank_correlation
 from mdistiller_icc.studies.results import Result
 
 PLAIN = "vanilla"
+FEWEST = 3
+"""Teachers over which a correlation says anything."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Gain:
 
 
 def gains(found: Iterable[Result], spread: Mapping[tuple[str, int], float]) -> list[Gain]:
-    """Every student that has a like of the plain teacher of its seed.
+    """Every student that has a like of the plain teacher of its seed; none of whom there are too few to compare.
 
     Args:
         found: the results, of teachers and students alone too, which are passed over.
@@ -47,7 +49,7 @@ def gains(found: Iterable[Result], spread: Mapping[tuple[str, int], float]) -> l
         if recipe != plain and other and {(recipe, seed), (plain, seed)} <= spread.keys():
             wider = spread[recipe, seed] - spread[plain, seed]
             pairs.append(Gain(who, recipe, seed, wider, one.top1 - other.top1))
-    return pairs
+    return [one for own in _by_who(pairs).values() if len(own) >= FEWEST for one in own]
 
 
 def told(found: Sequence[Gain]) -> str:

@@ -84,13 +84,15 @@ def test_a_gain_is_against_the_plain_teacher_of_the_same_seed():
 
     top1 = {("a_vanilla", 0): 50.0, ("a_icc", 0): 52.0, ("a_vanilla", 1): 60.0, ("a_icc", 1): 59.0, ("a_icc", 2): 9.0}
     spread = {("a_vanilla", 0): 0.5, ("a_icc", 0): 0.7, ("a_vanilla", 1): 0.6, ("a_icc", 1): 0.65, ("a_icc", 2): 0.1}
+    assert not gain_by_spread.gains([student(*who, value) for who, value in top1.items()], spread), "two tell nothing"
+    top1, spread = top1 | {("a_wide", 1): 61.5}, spread | {("a_wide", 1): 0.7}
     alone = Result("digits", "", {}, "student", "NONE", "resnet8", 0, 1.0, 1)
     teacher = Result("digits", "a_icc", {}, "teacher", "ICC", "a", 0, 1.0, 1)
     found = gain_by_spread.gains([alone, teacher, *(student(*who, value) for who, value in top1.items())], spread)
     assert [(one.recipe, one.seed, round(one.wider, 9), one.points) for one in found] == [
-        ("a_icc", 0, 0.2, 2.0), ("a_icc", 1, 0.05, -1.0)
+        ("a_icc", 0, 0.2, 2.0), ("a_icc", 1, 0.05, -1.0), ("a_wide", 1, 0.1, 1.5)
     ]  # fmt: skip
-    assert gain_by_spread.told(found) == "KD, resnet8: Spearman's rank correlation of gain and spread +1.00, 2 teachers"
+    assert gain_by_spread.told(found) == "KD, resnet8: Spearman's rank correlation of gain and spread +1.00, 3 teachers"
 
 
 def test_a_table_with_students_says_whether_gains_follow_the_spread(tmp_path, monkeypatch, capsys):
