@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from mdistiller_icc.command_line import Parser, add_configuration, add_run, make_run, split_overrides
+from mdistiller_icc.command_line import Parser, add_configuration, add_run, longer, make_run, split_overrides
 
 ABOUT = "Train a detector on COCO, from a teacher or alone."
 
@@ -46,7 +46,7 @@ def _main(given: argparse.Namespace, options: list[str]) -> None:
     folder = None
     if given.eval:
         import_all(given.imports)
-        figures = measure(configure(given.cfg, options, given.seed), given.eval, given.device)
+        figures = measure(configure(given.cfg, [*options, *longer(given)], given.seed), given.eval, given.device)
     else:
         record, folder = make_run(given, options, "teacher" if given.teacher else "student", configure, check, run)
         figures = {name: record[name]["last"] for name in AP}

@@ -157,7 +157,7 @@ def _teacher_accuracy(teacher: nn.Module, dataset: Any, found: Resolved, whose: 
             f"({100 * chance:.2f} %, two standard errors above it {100 * bound:.2f} %)"
         )
         trained = whose.trained
-        if trained is None or not (trained.a_trial() or trained.shorter_than(by_run(found.cfg))):
+        if trained is None or not (trained.is_trial() or trained.shorter_than(by_run(found.cfg))):
             raise UserError(told)
         print(f"{told}; it was trained for {trained} only")
     return accuracy.top1

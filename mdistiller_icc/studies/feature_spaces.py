@@ -37,6 +37,7 @@ def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bo
     if not by_seed:
         return {}
     reports = {seed: _analyse(runs, device) for seed, runs in by_seed.items()}
+    figures = {(name, seed): _figures(report, name) for seed, report in reports.items() for name in report.geometry}
     first = min(reports)
     about = reports[first].about
     print(
@@ -46,14 +47,13 @@ def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bo
     print("| teacher | top-1 (%) | intra-class distance | inter-class distance | intra / inter |")
     print("| --- | ---: | ---: | ---: | ---: |")
     for name in reports[first].geometry:
-        many = [_figures(report, name) for report in reports.values()]
+        many = [figures[name, seed] for seed in reports]
         cells = []
         for figure, digits in zip(FIGURES, (2, 3, 3, 3), strict=True):
             known = [value for one in many if (value := one[figure]) is not None]
             cells.append(f"{fmean(known):.{digits}f}" if known else "–")
         print(f"| {name} | " + " | ".join(cells) + " |")
     save(reports[first], folder)
-    figures = {(name, seed): _figures(report, name) for seed, report in reports.items() for name in report.geometry}
     _write(folder / "teachers.csv", ("teacher", "seed", *next(iter(figures.values()))), (
         (name, seed, *own.values()) for (name, seed), own in figures.items()
     ))  # fmt: skip

@@ -10,8 +10,9 @@ from pathlib import Path
 from mdistiller_icc.geometry.pictures import COLOURS, MARKERS, canvas
 from mdistiller_icc.geometry.theory import rank_correlation
 from mdistiller_icc.studies.results import Result
+from mdistiller_icc.teachers.store import KINDS
 
-PLAIN = "vanilla"
+PLAIN = KINDS["NONE"]
 FEWEST = 3
 """Teachers over which a correlation says anything."""
 

@@ -25,7 +25,7 @@ class Trained(NamedTuple):
         """Whether it is less in one of the two and more in neither."""
         return self != other and self.epochs <= other.epochs and self.fraction <= other.fraction
 
-    def a_trial(self) -> bool:
+    def is_trial(self) -> bool:
         """Whether it is too little of either for a teacher of use [R]: fewer than 10 epochs, or than a tenth."""
         return self.epochs < 10 or self.fraction < 0.1
 
