@@ -32,7 +32,9 @@ lint: install
 # The study's tables, again from its records.
 results: install
 	$(BIN)/python tools/collect.py results/cifar100_small --no-published --out results/cifar100_small/tables.md
-	$(BIN)/python tools/collect.py results/cifar100_small --no-published --out results/cifar100_small/page.html
+	for part in choice study; do \
+	  $(BIN)/python tools/collect.py results/cifar100_small/$$part --no-published --out results/cifar100_small/$$part.html || exit; \
+	done
 
 docs: install
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
