@@ -36,13 +36,13 @@ def crd_loss(feature: Tensor, memory: Tensor, candidates: Tensor, temperature: f
     """
     negatives = candidates.shape[1] - 1
     noise = negatives / len(memory)
-    log_p = _scores(feature, memory, candidates) / temperature - log_normaliser
-    odds = log_p - math.log(noise + EPS)  # log of P / (K/N): h is its sigmoid
-    minus_log_h = F.softplus(odds[:, 0]) - odds[:, 0]
-    minus_log_not_h = F.softplus(odds[:, 1:]).sum(1)
+    scores = _scores(feature / temperature, memory, candidates)
+    odds = scores - (log_normaliser + math.log(noise + EPS))  # log of P / (K/N): h is its sigmoid
+    # −log(1 − h) is softplus(odds), and −log h that less the odds.
+    loss = F.softplus(odds).sum(1) - odds[:, 0]
     if negatives:
-        minus_log_not_h = minus_log_not_h + negatives * math.log((noise + EPS) / noise)
-    return (minus_log_h + minus_log_not_h).mean()
+        loss = loss + negatives * math.log((noise + EPS) / noise)
+    return loss.mean()
 
 
 @torch.no_grad()
