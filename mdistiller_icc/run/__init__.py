@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc import data, ranks
 from mdistiller_icc.distillers import base
+from mdistiller_icc.engine.compiled import advice
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.kernels import choose_kernels
@@ -91,8 +92,9 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
         found.name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
     )
     check_smallest(min(dataset.train.sizes), trainer.least_images)
-    for line in news():
-        trainer.progress.about(line)
+    for line in [*news(), advice(cfg.SOLVER.COMPILE, found.device)]:
+        if line:
+            trainer.progress.about(line)
     record = Record(found, dataset, whose, trainer, begins)
 
     with trainer.folder.alone(), record.kept():

@@ -13,6 +13,7 @@ from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
 
 from mdistiller_icc import data
+from mdistiller_icc.engine.compiled import advice
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.engine.trainer import BATCH, Trainer
@@ -38,6 +39,13 @@ def train(command, tmp_path, name, *options, **env):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr, metrics(tmp_path, name)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_who_trains_on_a_gpu_without_compiling_is_told(compiled, device):
+    told = advice(compiled, torch.device(device))
+    assert told is None if compiled or device == "cpu" else "SOLVER.COMPILE True" in told
 
 
 def test_where_nothing_can_be_compiled_one_line_says_what_to_do(command, tmp_path):
