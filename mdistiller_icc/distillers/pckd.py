@@ -144,4 +144,7 @@ def rotated(image: Tensor) -> Tensor:
     height, width = image.shape[2:]
     if height != width:
         raise UserError(f"PCKD turns its images by 90°, so they must be square; these are {height}×{width}")
-    return torch.cat([torch.rot90(image, turns, (2, 3)) for turns in range(4)])
+    views = torch.cat([torch.rot90(image, turns, (2, 3)) for turns in range(4)])
+    # A quarter turn swaps strides, and the views would no longer lie in memory as the networks want them.
+    channels_last = image.is_contiguous(memory_format=torch.channels_last)
+    return views.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

@@ -14,13 +14,14 @@ from mdistiller_icc.builtin.distillers import Vanilla
 from mdistiller_icc.builtin.distillers import distiller_dict as builtin_distillers
 from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.data import loading
+from mdistiller_icc.distillers import base
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.distillers.methods import distiller_dict as plugin_distillers
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.evaluate import evaluate
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Silent
-from mdistiller_icc.engine.trainer import Trainer
+from mdistiller_icc.engine.trainer import BATCH, Trainer
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import check, configure
 
@@ -55,6 +56,28 @@ def test_auto_layout_spares_networks_and_methods_that_are_not_ours(monkeypatch):
         assert layout(**changed) == torch.contiguous_format
         assert layout("always", **changed) == torch.channels_last
     assert layout("never") == torch.contiguous_format
+
+
+@pytest.mark.parametrize("method", KNOWN)
+def test_a_method_passes_images_on_in_the_layout_that_it_gets_them_in(method):
+    cfg = configure(None, [*SMALL, "DISTILLER.TYPE", method, "CRD.NCE.K", "8"])
+    kind, last = register(verbose=False).host.distiller_dict[method], {"memory_format": torch.channels_last}
+    dataset = data.load(cfg, 0, CPU, strong=kind.strong_view(cfg), **last)
+    student, teacher = (cifar_model_dict["resnet8"][0](num_classes=dataset.num_classes) for _ in range(2))
+    distiller = base.build(kind, student, teacher, cfg, dataset.num_data)
+    distiller.to(**last).attach(dataset.train)
+    layouts = []
+
+    def see(_layer, given):
+        layouts.append(given[0].is_contiguous(**last))
+
+    for layer in student.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_pre_hook(see)
+    inputs = dict(zip(BATCH, next(iter(dataset.train)), strict=False))
+    assert inputs["image"].is_contiguous(**last)
+    distiller(**{name: tensor for name, tensor in inputs.items() if tensor is not None}, epoch=1)
+    assert layouts and all(layouts)
 
 
 def test_evaluation_batches_grow_on_an_accelerator_alone_and_change_no_accuracy():
