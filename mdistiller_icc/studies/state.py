@@ -38,7 +38,8 @@ def state(run: PlannedRun) -> State:
             resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}", run.cfg, tree)
         except UserError as error:
             whose = str(error).partition(";")[0]
-            raise UserError(f"{whose}; move it away, or give this study a store with MDISTILLER_ICC_TEACHERS") from None
+            shared = "tables of one project share teachers, others need a store each: MDISTILLER_ICC_TEACHERS"
+            raise UserError(f"{whose}; move it away ({shared})") from None
     folder = RunFolder(run.cfg, run.name)
     if not folder.begun():
         return State("new")
