@@ -13,6 +13,7 @@ import torch
 from mdistiller_icc import data
 from mdistiller_icc.geometry.report import Report, analyse, draw, save
 from mdistiller_icc.plugin import register
+from mdistiller_icc.studies import against_plain
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.teachers import resolve, weights
 
@@ -67,6 +68,10 @@ def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bo
         )
     ))  # fmt: skip
     print(f"\nof every seed and class: {folder / 'teachers.csv'}, {folder / 'classes.csv'}")
+    if changed := against_plain.changes(figures):
+        print(f"\nAgainst the plain teacher of the same seed, with 95 % intervals:\n\n{against_plain.told(changed)}\n")
+        against_plain.save(changed, folder / "against_plain.csv")
+        print(folder / "against_plain.csv")
     if drawn:
         paths = draw(reports[first], folder)
         print(f"t-SNE of the teachers of seed {first}: {paths['tsne']}")

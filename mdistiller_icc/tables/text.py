@@ -32,10 +32,10 @@ def headed(column: Column) -> str:
     return " → ".join(column)
 
 
-def signed(value: float) -> str:
-    """Two decimals with a sign and a true minus; what rounds to zero has none."""
-    text = f"{value:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
+def signed(value: float, digits: int = 2) -> str:
+    """So many decimals with a sign and a true minus; what rounds to zero has none."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def harmless(text: str) -> str:

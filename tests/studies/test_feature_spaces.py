@@ -58,13 +58,26 @@ def test_every_recipe_has_its_row_though_their_files_have_one_name(study, capsys
     analyses.analyse(table, runs, "cpu")
     recipes = ["resnet8_icc,ICC.MARGIN:0.1", "resnet8_icc", "resnet8_vanilla"]
     told = capsys.readouterr().out
-    assert sorted(line.split(" | ")[0] for line in told.splitlines() if line.startswith("| resnet8")) == sorted(
+    table, _, changed = told.partition("Against the plain teacher")
+    assert sorted(line.split(" | ")[0] for line in table.splitlines() if line.startswith("| resnet8")) == sorted(
         f"| {recipe}" for recipe in recipes
     )
     folder = tmp_path / "output/mine/geometry_mine"
     seeds = rows(folder / "teachers.csv")
     assert sorted((row["teacher"], row["seed"]) for row in seeds) == sorted((r, s) for r in recipes for s in "01")
     assert len({row["intra"] for row in seeds}) == 6, "six networks, six figures"
+    by_run = {(row["teacher"], row["seed"]): float(row["intra"]) for row in seeds}
+    for row in rows(folder / "against_plain.csv"):
+        if row["figure"] == "intra":
+            recipe, changes = row["teacher"], [by_run[row["teacher"], s] - by_run["resnet8_vanilla", s] for s in "01"]
+            half = 12.706204736 * abs(changes[0] - changes[1]) / 2  # Student's t of one degree of freedom
+            mean = sum(changes) / 2
+            assert [float(row[key]) for key in ("change", "low", "high")] == pytest.approx(
+                [mean, mean - half, mean + half]
+            )
+            recipes.remove(recipe)
+            assert f"| {recipe} | intra | {mean:+.3f} [".replace("-", "−") in changed.replace("-", "−")
+    assert recipes == ["resnet8_vanilla"]
     assert len(rows(folder / "classes.csv")) == 6 * 10
     assert (folder / "tsne.png").exists()
     assert {"entropy_T4", "within_share_T4"} <= seeds[0].keys() and float(seeds[0]["entropy_T4"]) > 0
