@@ -33,16 +33,18 @@ class Timed:
         warm_up = 20 if torch.cuda.is_available() else 3  # a GPU tries algorithms and captures graphs
         begun = 0.0
         # A fast device is through the epoch before the time is up. An epoch's last, smaller batch is left out: compiled
-        # code is made anew for its size, which would count as if every four seconds of training had it.
+        # code is made anew for its size, which takes longer than what is timed.
         batches = itertools.chain.from_iterable(itertools.repeat(self.loader))
-        whole = (batch for batch in batches if len(batch[0]) == self.loader.batch_size)
-        for step, batch in enumerate(whole, -warm_up):
+        first = next(batches)
+        size = len(first[0])
+        alike = (batch for batch in itertools.chain([first], batches) if len(batch[0]) == size)
+        for step, batch in enumerate(alike, -warm_up):
             if step == 0:
                 wait()
                 begun = time.perf_counter()
             if step >= self.LEAST and time.perf_counter() - begun >= self.seconds:
                 wait()  # it may lag behind by many steps
-                self.images_per_second = step * self.loader.batch_size / (time.perf_counter() - begun)
+                self.images_per_second = step * size / (time.perf_counter() - begun)
                 return
             yield batch
 

@@ -14,7 +14,7 @@ def advice(compiled: bool, device: torch.device) -> str | None:
     """What to tell somebody who trains on ``device`` with ``SOLVER.COMPILE`` set to ``compiled``, if anything."""
     if compiled or device.type != "cuda":
         return None
-    return "on a GPU, SOLVER.COMPILE True makes small networks several times faster"
+    return "on a GPU, SOLVER.COMPILE True can make small networks several times faster"
 
 
 class Compiled:

@@ -10,12 +10,20 @@ from mdistiller_icc.tables.statistics import Difference, paired
 from mdistiller_icc.tables.text import signed
 from mdistiller_icc.teachers.store import KINDS
 
-PLAIN = KINDS["NONE"]
 FEWEST = 2
 """Seeds that an interval takes."""
 
 Figures = Mapping[tuple[str, int], Mapping[str, float | None]]
 """Figures by name, of every recipe and seed; None where a teacher has no such figure."""
+
+
+def plain_of(recipe: str) -> str:
+    """The plain teacher that is like another recipe's.
+
+    >>> plain_of("resnet20_icc,ICC.MARGIN:0.5")
+    'resnet20_vanilla'
+    """
+    return f"{recipe.partition(',')[0].rpartition('_')[0]}_{KINDS['NONE']}"
 
 
 def changes(figures: Figures) -> dict[tuple[str, str], Difference]:
@@ -33,7 +41,7 @@ def changes(figures: Figures) -> dict[tuple[str, str], Difference]:
                 by_seed.setdefault((recipe, name), {})[seed] = value
     found = {}
     for (recipe, name), values in by_seed.items():
-        plain = f"{recipe.partition(',')[0].rpartition('_')[0]}_{PLAIN}"
+        plain = plain_of(recipe)
         change = paired(values, by_seed.get((plain, name), {}))
         if recipe != plain and change and change.n >= FEWEST:
             found[recipe, name] = change

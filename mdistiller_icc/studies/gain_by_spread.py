@@ -9,10 +9,9 @@ from pathlib import Path
 
 from mdistiller_icc.geometry.pictures import COLOURS, MARKERS, canvas
 from mdistiller_icc.geometry.theory import rank_correlation
+from mdistiller_icc.studies.against_plain import plain_of
 from mdistiller_icc.studies.results import Result
-from mdistiller_icc.teachers.store import KINDS
 
-PLAIN = KINDS["NONE"]
 FEWEST = 3
 """Teachers over which a correlation says anything."""
 
@@ -45,7 +44,7 @@ def gains(found: Iterable[Result], spread: Mapping[tuple[str, int], float]) -> l
     students = {(one.who, one.recipe, one.seed): one for one in found if one.role == "student" and one.recipe}
     pairs = []
     for (who, recipe, seed), one in students.items():
-        plain = f"{one.teacher.rpartition('_')[0]}_{PLAIN}"
+        plain = plain_of(recipe)
         other = students.get((who, plain, seed))
         if recipe != plain and other and {(recipe, seed), (plain, seed)} <= spread.keys():
             wider = spread[recipe, seed] - spread[plain, seed]
