@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.icc.signatures import Signatures
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure, run
@@ -54,15 +55,11 @@ def test_runaway_features():
     assert seen({"icc/feature_norm": None}, {"icc/feature_norm": 5.0}) == [[], []]  # ICC waited
 
 
-class Noted:
+class Noted(Silent):
     """A progress that keeps the notes, and may interrupt."""
 
     def __init__(self, stop_after=None):
         self.lines, self.stop_after = [], stop_after
-
-    def start(self, *_): ...
-
-    def step(self): ...
 
     def epoch(self, metrics):
         if metrics["epoch"] == self.stop_after:
@@ -70,8 +67,6 @@ class Noted:
 
     def note(self, line):
         self.lines.append(line)
-
-    def close(self): ...
 
 
 def trained(monkeypatch, tmp_path, *options, resume=False, stop_after=None):
