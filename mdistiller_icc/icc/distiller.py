@@ -98,7 +98,7 @@ class ICC(Distiller):
         wanted = self.loss.positive.second_views(index, self.loss.of_all)
         return torch.cat([image, self.views(wanted, self.loss.share(len(wanted)))]) if len(wanted) else image
 
-    @torch.compiler.disable(recursive=False)
+    @torch.compiler.disable
     def losses(self, logits: Tensor, feature: Tensor, target: Tensor, index: Tensor) -> dict[str, Tensor]:
         """``loss_ce`` = L_CE and ``loss_kd`` = λ · L_Intra; the shapes are those of `ICCLoss`."""
         with torch.autocast(feature.device.type, enabled=False):

@@ -71,7 +71,6 @@ class View(Positive):
     def second_views(self, index: Tensor, of_all: Callable[..., tuple[Tensor, ...]] = gather_rows) -> Tensor:
         return self.index
 
-    @torch.compiler.disable
     def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
         batch, views = share(len(met.images)), share(len(self.index))
         drawn = Tuplets(f[batch.stop - batch.start :], self.positive[views], self.negatives[views], self.valid[views])
@@ -96,7 +95,6 @@ class Twin(Positive):
     def second_views(self, index: Tensor, of_all: Callable[..., tuple[Tensor, ...]] = gather_rows) -> Tensor:
         return of_all(index)[0]
 
-    @torch.compiler.disable
     def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
         batch = share(len(met.images))
         first, second = f.chunk(2)
@@ -123,7 +121,6 @@ class Memory(Positive):
             )
         self.table, self.seen = self.table.new_zeros(num_data, self.dim), self.seen.new_zeros(num_data)
 
-    @torch.compiler.disable
     def tuplets(self, f: Tensor, met: Met, share: Callable[[int], slice]) -> tuple[Tuplets, Tensor]:
         batch = share(len(met.images))
         valid = met.valid & self.seen[met.images].unsqueeze(1)

@@ -20,14 +20,10 @@ from mdistiller_icc.icc.queue import ClassQueues
 from mdistiller_icc.icc.settings import SETTINGS
 from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
-from mdistiller_icc.losses import intra_class
 from mdistiller_icc.losses.gather import WholeBatch
+from mdistiller_icc.losses.intra_class import intra_class_loss, scaled
 from mdistiller_icc.losses.margin import margin
 from mdistiller_icc.ranks import rank, world
-
-# Gradients pass here twice, for `intra_class_pull` and for the training step, which compiled code does not allow.
-intra_class_loss = torch.compiler.disable(intra_class.intra_class_loss)
-scaled = torch.compiler.disable(intra_class.scaled)
 
 
 class ICCLoss(WholeBatch, nn.Module):
@@ -91,7 +87,7 @@ class ICCLoss(WholeBatch, nn.Module):
         wanted = self.positive.second_views(index, self.of_all)
         return wanted[self.share(len(wanted))]
 
-    @torch.compiler.disable(recursive=False)  # it is no graph as a whole; the gate and the queues are one each
+    @torch.compiler.disable  # the queues change in place, and gradients are looked at before the backward pass
     def forward(
         self,
         logits: Tensor,
@@ -135,7 +131,7 @@ class ICCLoss(WholeBatch, nn.Module):
             met = self.queues.meet(*self.of_all(f[:batch].detach(), target, index, passed))
             # Eq. (3), averaged over the anchors that have a positive and a negative, or over the batch.
             tuplets, anchors = self.positive.tuplets(f, met, self.share)
-            each: Tensor = intra_class_loss(*tuplets, self.temperature)
+            each = intra_class_loss(*tuplets, self.temperature)
             part = batch / len(met.images)  # of the whole batch, for which a process's losses count
             loss_intra = each.sum() / part / (anchors.clamp(min=1) if self.reduction == "anchors" else len(met.images))
             # L_Teacher = L_CE + λ · L_Intra.

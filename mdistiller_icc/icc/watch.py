@@ -36,7 +36,6 @@ class Watch:
         """Whether this step's gradients are to be looked at."""
         return self.steps % SHARE_EVERY == SHARE_EVERY - 1
 
-    @torch.compiler.disable
     @torch.no_grad()
     def step(
         self,

@@ -30,7 +30,6 @@ def cross_entropy_pull(logits: Tensor, target: Tensor, classifier: Tensor | None
     return pull
 
 
-@torch.compiler.disable
 def intra_class_pull(each: Tensor, feature: Tensor, anchors: Tensor) -> Tensor:
     """How strongly the L_Intra of one anchor pulls at the features: the anchors' mean of ``‖∂L_Intra(x)/∂z‖``.
 

@@ -70,13 +70,6 @@ def test_the_network_is_one_graph():
     assert len(convolutions) == 1 and any("linear" in call for call in convolutions[0])
 
 
-def test_the_gate_and_the_queues_are_graphs_too():
-    """They are half of a step's short operations, and on a GPU it is their number that costs time."""
-    backend = train([], compiled=True)[3]
-    names = [" ".join(str(node.target) for node in graph.graph.nodes) for graph in backend.graphs]
-    assert sum("searchsorted" in calls for calls in names) == 1 and sum("amax" in calls for calls in names) == 1
-
-
 def test_any_number_of_second_views_fits_the_same_code():
     """Code made anew for every size would soon use up torch's limit, after which it runs eagerly without a word."""
     _, views, _, backend = train([], compiled=True)
