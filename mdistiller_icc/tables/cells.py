@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from mdistiller_icc.tables.published import Fact, pair_order, published
+from mdistiller_icc.tables.published import Fact, pair_order, published, published_alone
 from mdistiller_icc.tables.records import Column, Record
 from mdistiller_icc.tables.settings import Settings
 from mdistiller_icc.tables.statistics import Difference, Summary
@@ -77,9 +77,11 @@ class Cell:
         return {seed: sum(many) / len(many) for seed, many in values.items()}
 
     def known_in(self, column: Column) -> list[Fact]:
-        """All that is published for this cell's line, in a column of teacher and student, whatever the protocol."""
-        if self.kind not in PLAIN or len(column) < 2:
+        """All that is published for this cell's line in a column, a pair or a network, whatever the protocol."""
+        if self.kind not in PLAIN:
             return []
+        if len(column) == 1:
+            return published_alone(self.dataset, column[0], self.metric)
         teacher, student = column
         method = {"teacher used": "teacher", "student alone": "student"}.get(self.entry, self.method)
         return published(self.dataset, teacher, student, method, self.metric)

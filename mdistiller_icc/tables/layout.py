@@ -35,7 +35,7 @@ def sections(cells: list[Cell], published: bool = True) -> list[Section]:
         distilled, networks = by_entry.get("distilled", []), by_entry.get("network", [])
         sheets = [_students(by_entry, published)] if distilled else []
         sheets += [_gains(distilled)] if any(_differences(distilled)) else []
-        sheets += [_networks(networks, alone=not distilled)] if networks else []
+        sheets += [_networks(networks, not distilled, published)] if networks else []
         hosts = sorted({record.host for cell in group for record in cell.records})
         if len(hosts) > 1:
             sheets[-1].notes.append(f"The runs come from several hosts: {', '.join(hosts)}.")
@@ -64,40 +64,27 @@ def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
     first = distilled[0]
     above_below = [line[0] for line in [*lines(teachers), *lines(alone), *lines(distilled)]]
     known = {pair for pair in pairs if any(line.known_in(pair) for line in above_below)}
-    with_published = {pair for pair in known if published and any(line.published_in(pair) for line in above_below)}
-    heads = []
-    for pair in pairs:
-        heads += [Head(pair, "ours"), Head(pair, "published")] if pair in with_published else [Head(pair)]
+    beside = _Beside(pairs, above_below, published)
     once = {(cell.line, cell.column[1:]): cell for cell in alone}  # which stands beside each of its teachers
     n, most = _common(cell.summary.n for cell in [*distilled, *once.values()])
-    references: dict[Source, str] = {}
-
-    def row(line: list[Cell], first: bool) -> Line:
-        found = by_column(line)
-        places: list[Shown | None] = []
-        for pair in pairs:
-            places.append(accuracy(found.get(pair), n))
-            if pair in with_published:
-                fact = line[0].published_in(pair)
-                places.append(_cited(fact, references) if fact else UNPUBLISHED if pair in found else None)
-        return Line(labels(line[0]), places, first)
 
     rows: list[Line] = []
     above = ""
     for line in [*lines(teachers), *lines(alone), *lines(distilled)]:
         block = named(line[0].method, line[0].settings) if line[0].entry == "distilled" else line[0].entry
-        rows.append(row(line, first=block != above))
+        rows.append(Line(labels(line[0]), beside.places(line, n), block != above))
         above = block
 
     notes = ([LEAKS] if first.select == "best" else []) + ([LOADED] if teachers else [])
     notes += _uneven(distilled, "pair")
-    if with_published:
-        notes += _published_notes(first, references)
+    if beside.cited:
+        notes += [*beside.notes(), *_loose(first)]
     if known and published:
         notes += _otherwise_published(above_below, pairs)
     if not any(_differences(distilled)):
         notes += _gainless(distilled)
-    return Sheet("students", "Students", _caption(first, most, n, rows), ["Method", "Teacher"], heads, rows, notes)
+    caption = _caption(first, most, n, rows)
+    return Sheet("students", "Students", caption, ["Method", "Teacher"], beside.heads, rows, notes)
 
 
 def labels(cell: Cell) -> list[str]:
@@ -125,23 +112,61 @@ def _gains(distilled: list[Cell]) -> Sheet:
     return Sheet("gains", "Gain of the ICC teacher", caption, ["Method", "Teachers"], heads, rows, notes)
 
 
-def _networks(networks: list[Cell], alone: bool) -> Sheet:
-    """Teachers, and other networks trained without one, by recipe."""
+def _networks(networks: list[Cell], alone: bool, published: bool) -> Sheet:
+    """Teachers, and other networks trained without one, by recipe, published values beside ours."""
     n, most = _common(cell.summary.n for cell in networks)
-    architectures = columns(networks)
+    beside = _Beside(columns(networks), [line[0] for line in lines(networks)], published)
     rows: list[Line] = []
     for line in lines(networks):
-        found, label = by_column(line), named(teacher_named(line[0].kind, ""), line[0].settings)
-        rows.append(Line([label], [accuracy(found.get(a), n) for a in architectures], not rows))
+        label = named(teacher_named(line[0].kind, ""), line[0].settings)
+        rows.append(Line([label], beside.places(line, n), not rows))
     for i, line in enumerate(_with_difference(networks)):
         found, label = by_column(line), named("ICC − plain", line[0].settings)
-        rows.append(Line([label], [_points(found.get(a), n) for a in architectures], i == 0))
+        ours = [_points(found.get(h.column), n) if h.part != "published" else None for h in beside.heads]
+        rows.append(Line([label], ours, i == 0))
     roles = {record.role for cell in networks for record in cell.records}
     title = "Teachers" if roles == {"teacher"} else "Trained without a teacher"
     notes = [LEAKS] if alone and networks[0].select == "best" else []
-    notes += _uneven(networks, "network") + _gainless(networks) + _gain_notes([*_differences(networks)])
-    heads = [Head(a) for a in architectures]
-    return Sheet("networks", title, _caption(networks[0], most, n, rows), ["Recipe"], heads, rows, notes)
+    notes += _uneven(networks, "network") + (beside.notes() if beside.cited else [])
+    notes += _gainless(networks) + _gain_notes([*_differences(networks)])
+    return Sheet("networks", title, _caption(networks[0], most, n, rows), ["Recipe"], beside.heads, rows, notes)
+
+
+class _Beside:
+    """Columns of accuracies, and in those for which something is published that beside them.
+
+    Args:
+        columns: pairs, or networks.
+        lines: a cell of each line.
+        published: whether published values are wanted at all.
+    """
+
+    def __init__(self, columns: list[Column], lines: list[Cell], published: bool) -> None:
+        self.columns = columns
+        self.cited = {c for c in columns if published and any(line.published_in(c) for line in lines)}
+        self.heads: list[Head] = []
+        for c in columns:
+            self.heads += [Head(c, "ours"), Head(c, "published")] if c in self.cited else [Head(c)]
+        self._references: dict[Source, str] = {}
+
+    def places(self, line: list[Cell], n: int) -> list[Shown | None]:
+        """A line's accuracies and what is published; ``n`` is how many runs most cells have."""
+        found = by_column(line)
+        places: list[Shown | None] = []
+        for c in self.columns:
+            places.append(accuracy(found.get(c), n))
+            if c in self.cited:
+                fact = line[0].published_in(c)
+                places.append(_cited(fact, self._references) if fact else UNPUBLISHED if c in found else None)
+        return places
+
+    def notes(self) -> list[str]:
+        """What the published values are, and the sources of those that were cited."""
+        sources = sorted(self._references.items(), key=lambda item: item[1])
+        return [
+            "Published values are of the same data and protocol, as far as their sources tell.",
+            *(f"[{mark}] {source}." for source, mark in sources),
+        ]
 
 
 def accuracy(cell: Cell | None, n: int) -> Shown | None:
@@ -208,18 +233,15 @@ def _uneven(cells: list[Cell], column: str) -> list[str]:
     return [f"{named(m, '')}: the settings {keys} differ by {column}." for m, keys in uneven.items() if keys]
 
 
-def _published_notes(cell: Cell, references: dict[Source, str]) -> list[str]:
-    notes = ["Published values are of the same data and protocol, as far as their sources tell."]
-    notes += [f"[{mark}] {source}." for source, mark in sorted(references.items(), key=lambda item: item[1])]
+def _loose(cell: Cell) -> list[str]:
+    """What is published for a table's data set without a pair."""
     loose = []
     for fact in without_pair(cell.dataset):
         if fact.metric in (cell.metric, f"delta_{cell.metric}"):
             points = fact.metric != cell.metric
             value = f"{fact.value:+.2f} points" if points else f"{fact.value:.2f}"
             loose.append(f"{fact.method} {value} [{fact.source.tier}]")
-    if loose:
-        notes.append(f"Published without naming a pair, hence in no cell: {'; '.join(loose)}.")
-    return notes
+    return [f"Published without naming a pair, hence in no cell: {'; '.join(loose)}."] if loose else []
 
 
 def _otherwise_published(several: list[Cell], pairs: list[Column]) -> list[str]:

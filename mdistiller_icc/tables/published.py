@@ -142,8 +142,12 @@ def _by_cell() -> dict[tuple[str, ...], list[Fact]]:
         if fact.teacher and fact.student:
             cells.setdefault((fact.dataset, fact.teacher, fact.student, fact.method, fact.metric), []).append(fact)
     for several in cells.values():
-        several.sort(key=lambda f: (not f.source.epoch, f.source.protocol.endswith(SINGLE_RUN), f.source.tier))
+        several.sort(key=_rank)
     return cells
+
+
+def _rank(fact: Fact) -> tuple[bool, bool, str]:
+    return not fact.source.epoch, fact.source.protocol.endswith(SINGLE_RUN), fact.source.tier
 
 
 def published(dataset: str, teacher: str, student: str, method: str, metric: str) -> list[Fact]:
@@ -156,6 +160,19 @@ def published(dataset: str, teacher: str, student: str, method: str, metric: str
         method: as records name it, ``teacher`` (the teacher's own accuracy) or ``student`` (trained alone).
     """
     return _by_cell().get((dataset, teacher, student, method, metric), [])
+
+
+def published_alone(dataset: str, network: str, metric: str) -> list[Fact]:
+    """What is published for a network trained without a teacher, be it as a teacher or as a student, each value once.
+
+    >>> [fact.value for fact in published_alone("cifar100", "vgg8", "top1")]
+    [70.36]
+    """
+    found: dict[tuple[float, Source], Fact] = {}
+    for (of, teacher, student, method, measure), several in _by_cell().items():
+        if (of, measure) == (dataset, metric) and network == {"teacher": teacher, "student": student}.get(method):
+            found |= {(fact.value, fact.source): fact for fact in several if (fact.value, fact.source) not in found}
+    return sorted(found.values(), key=_rank)
 
 
 def without_pair(dataset: str) -> list[Fact]:

@@ -15,6 +15,7 @@ from mdistiller_icc.tables.published import (
     benchmarks,
     facts,
     published,
+    published_alone,
     without_pair,
 )
 from mdistiller_icc.tables.search import find
@@ -189,6 +190,23 @@ def test_another_benchmarks_images(output):
     output.run(dataset="imagenet", pair=pair, protocol=protocol, **(images | {"num_classes": 3, "num_train": 60}))
     found = [cell.published for cell in cells(output, "best") if cell.entry == "distilled"]
     assert [fact and fact.value for fact in found] == [71.03, None]
+
+
+def test_networks_without_a_teacher_stand_beside_what_is_published_for_them(output):
+    for method in ("NONE", "ICC"):
+        output.run(method=method, role="teacher", kind="vanilla" if method == "NONE" else "icc")
+    output.run(method="NONE", role="teacher", pair=("resnet20", None))
+    output.run(method="NONE", role="teacher", pair=("resnet8", None))
+    values, table = shown(output)
+    assert values == {72.34, 69.06}, "as teacher and as student"
+    assert table.count("72.34 [A1]") == table.count("not published here") == 1
+    assert "resnet8 |" in table and "[A1] RepDistiller README" in table
+    assert "ublished" not in render([output.root], published=False)
+
+
+def test_a_network_is_published_once_however_many_pairs_it_is_in():
+    assert [fact.value for fact in published_alone("cifar100", "wrn_40_2", "top1")] == [75.61]
+    assert published_alone("cifar100", "resnet8", "top1") == published_alone("digits", "resnet20", "top1") == []
 
 
 def test_a_table_says_where_else_a_method_is_published(output):
