@@ -35,6 +35,8 @@ results: install
 	for part in choice study; do \
 	  $(BIN)/python tools/collect.py results/cifar100_small/$$part --no-published --out results/cifar100_small/$$part.html || exit; \
 	done
+	$(BIN)/python tools/collect.py results/cifar100_small_weight_margin --no-published --out results/cifar100_small_weight_margin/tables.md
+	$(BIN)/python tools/collect.py results/cifar100_full --out results/cifar100_full/tables.md
 
 docs: install
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +17,7 @@ import torch
 from mdistiller_icc.errors import stop_when_terminated
 from mdistiller_icc.studies.child import die_with_parent, ended
 from mdistiller_icc.studies.execute import Outcome, execute
-from mdistiller_icc.studies.order import ready
+from mdistiller_icc.studies.order import another_is_at, ready
 from mdistiller_icc.studies.places import Place
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.studies.together import execute_together
@@ -47,11 +48,19 @@ def run_all(left: Sequence[PlannedRun], places: Sequence[Place], threads: int, w
                     waiting.remove(run)
                     worker = idle.pop(0)
                     going[worker.make(run)] = run, worker
-            done, _going = wait(going, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
+            if going:
+                done, _going = wait(going, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
+            else:  # what is left is made elsewhere
+                done = set()
+                time.sleep(SECONDS_BETWEEN_LOOKS)
             watch.look()
             for future in done:
                 run, worker = going.pop(future)
-                watch.end(run, worker.outcome(future))
+                outcome = worker.outcome(future)
+                if another_is_at(run, outcome):
+                    waiting.append(run)
+                else:
+                    watch.end(run, outcome)
     finally:
         _stop(workers, going)
 

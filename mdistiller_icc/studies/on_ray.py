@@ -6,13 +6,14 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.studies.execute import Outcome, environment, execute
-from mdistiller_icc.studies.order import ready
+from mdistiller_icc.studies.order import another_is_at, ready
 from mdistiller_icc.studies.places import Room, on_cpus, on_gpus
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.studies.watch import SECONDS_BETWEEN_LOOKS, Watch
@@ -81,6 +82,9 @@ def _make_all(left: Sequence[PlannedRun], room: Room, on_gpu: bool, watch: Watch
                 going.pop(run).end()
                 if outcome.status == "lost" and tries[run] <= RETRIES:
                     waiting.insert(0, run)
+                    continue
+                if another_is_at(run, outcome):
+                    waiting.append(run)
                     continue
                 if outcome.status == "lost":
                     outcome = Outcome("failed", f"its worker was lost {tries[run]} times: {outcome.words}")
@@ -175,7 +179,8 @@ def _ended(going: dict[PlannedRun, _Going]) -> list[tuple[PlannedRun, Outcome]]:
     import ray
 
     refs = [ref for one in going.values() for ref in one.refs]
-    if not refs:
+    if not refs:  # what is left is made elsewhere
+        time.sleep(SECONDS_BETWEEN_LOOKS)
         return []
     ray.wait(refs, num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
     done, _going = ray.wait(refs, num_returns=len(refs), timeout=0)

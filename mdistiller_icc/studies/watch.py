@@ -50,6 +50,7 @@ class Watch:
         self.outcomes: dict[PlannedRun, Outcome] = {}
         self.going: dict[PlannedRun, _Going] = {}
         self.consoles = {run: _written(run) for run in left}
+        self.elsewhere: set[PlannedRun] = set()
         self.time_left = TimeLeft(expected)
         self.begun = time.monotonic()
         drawn = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -70,8 +71,14 @@ class Watch:
                 self.time_left.learn(run, now - going.since, (epoch - going.first) / run.cfg.SOLVER.EPOCHS)
         self._draw()
 
+    def leave(self, run: PlannedRun) -> None:
+        """A run is left to another process that is at it, which is told once."""
+        if run not in self.elsewhere:
+            self.elsewhere.add(run)
+            self._say(f"elsewhere: {run.name}: another process is at this run")
+
     def end(self, run: PlannedRun, outcome: Outcome) -> None:
-        """A run has ended."""
+        """A run has ended, here or elsewhere."""
         going = self.going.pop(run, None)
         self.outcomes[run] = outcome
         seconds = 0.0

@@ -247,6 +247,33 @@ def test_workers_do_not_outlive_a_parent_that_was_killed(tmp_path):
     assert parent.communicate(timeout=60)[0] == b"", "the child holds the pipe until it ends"
 
 
+def test_the_same_command_twice_at_once_shares_the_runs(tmp_path, undisturbed):
+    """As on several machines of a cluster."""
+    write(tmp_path, seeds=[0, 1, 2])
+    several = [start(tmp_path, "--jobs", "1") for _ in range(2)]
+    told = [process.communicate(timeout=300)[1] for process in several]
+    assert [process.returncode for process in several] == [0, 0], told
+    for text in told:
+        assert "6 of 6 runs finished" in text and "failed" not in text and "skipped" not in text
+    assert "another process is at this run" in "".join(told), "else nothing was shared"
+    assert len(results(tmp_path)) == 6 and results(tmp_path).items() >= results(undisturbed[0]).items()
+    for console in (tmp_path / "output/tiny").glob("*/console.txt"):
+        assert console.read_text().count("epoch 3/3") == 1, f"{console}: made twice"
+
+
+def test_a_run_whose_other_process_is_killed_is_taken_up(tmp_path, undisturbed):
+    write(tmp_path)
+    run = plan(load(str(tmp_path / "tiny.yaml")))[0]
+    lock = RunFolder(run.cfg, run.name).lock
+    (tmp_path / lock).parent.mkdir(parents=True)
+    with FileLock(tmp_path / lock):
+        process = start(tmp_path)
+        assert "elsewhere: resnet8_icc,seed:0: another process is at this run" in process.stderr.readline()
+    _out, told = process.communicate(timeout=300)
+    assert process.returncode == 0 and "2 of 2 runs finished" in told
+    assert results(tmp_path) == results(undisturbed[0])
+
+
 def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path)
