@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class Compiled:
         config = torch._dynamo.config
         limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # until torch 2.6
         setattr(config, limit, max(getattr(config, limit), self.RECOMPILES))
+        _quieten()
         self._compiled = torch.compile(training_pass, mode="reduce-overhead" if device.type == "cuda" else None)
 
     def __call__(self, **inputs: Any) -> Any:
@@ -51,3 +53,14 @@ class Compiled:
             if isinstance(value, torch.Tensor):  # code for any size is slower, and only a last batch has another
                 torch._dynamo.mark_static(value)
         return self._compiled(**inputs)
+
+
+def _quieten() -> None:
+    """Leave out what torch would advise every time and nobody is to follow here."""
+    import torch._inductor.config as inductor
+
+    if hasattr(inductor.triton, "cudagraph_dynamic_shape_warn_limit"):  # since torch 2.5
+        inductor.triton.cudagraph_dynamic_shape_warn_limit = (
+            None  # an ICC teacher's batches have many sizes, all wanted
+        )
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # float32 is for what has to be exact

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -171,6 +172,24 @@ def test_an_epoch_that_changes_nothing_more_is_no_new_number_to_compiled_code():
     networks = [host.cifar_model_dict["resnet8"][0](num_classes=10) for _ in range(2)]
     assert host.distiller_dict["DKD"](*networks, cfg).settled == 20
     assert host.distiller_dict["ICC"](networks[0], None, cfg).settled == 3
+
+
+def test_what_torch_advises_and_nobody_is_to_follow_is_not_said():
+    from torch._inductor import config
+
+    from mdistiller_icc.distillers.base import Hooks
+    from mdistiller_icc.engine.compiled import Compiled
+
+    class Method(Hooks, torch.nn.Module): ...
+
+    method = Method()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        Compiled(method, method, torch.device("cpu"))
+        for said in ("TensorFloat32 tensor cores for float32 matrix multiplication available", "something else"):
+            warnings.warn(said, stacklevel=1)
+    assert [str(warning.message) for warning in heard] == ["something else"]
+    assert config.triton.cudagraph_dynamic_shape_warn_limit is None
 
 
 def test_training_goes_through_a_wrapper_and_checkpoints_do_not():
