@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from mdistiller_icc.tables.published import Fact, pair_order, published, published_alone
@@ -25,11 +25,13 @@ class Gain:
         over: the kind of the plain teacher.
         difference: in points; None where it cannot be given.
         note: in what else the two teachers' training differed, as far as it is known; without a difference, why.
+        by_seed: the difference by the run's seed.
     """
 
     over: str
     difference: Difference | None
     note: str
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from mdistiller_icc.tables.beside import accuracy
 from mdistiller_icc.tables.cells import Cell, columns
 from mdistiller_icc.tables.grouping import group
-from mdistiller_icc.tables.layout import accuracy, labels
+from mdistiller_icc.tables.layout import labels
 from mdistiller_icc.tables.metrics import AP
 from mdistiller_icc.tables.records import Column, Record
 from mdistiller_icc.tables.report import Head, Line, Section, Sheet

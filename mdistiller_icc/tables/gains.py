@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import NamedTuple
 
 from mdistiller_icc.tables.cells import PLAIN, Cell, Gain, by_column, lines
 from mdistiller_icc.tables.records import KINDS, Column
 from mdistiller_icc.tables.settings import Settings, describe, varied
-from mdistiller_icc.tables.statistics import paired
+from mdistiller_icc.tables.statistics import Difference, difference
 
 
 class Training(NamedTuple):
@@ -64,9 +65,42 @@ def _alike(cell: Cell) -> Hashable:
 
 
 def _gain(icc: Cell, plain: Cell, trainings: Mapping[str, Training]) -> Gain:
-    difference = paired(icc.by_seed(), plain.by_seed())
-    note = _unlike(icc, plain, trainings) if difference else _unshared(plain.kind)
-    return Gain(plain.kind, difference, note)
+    rival = plain.by_seed()
+    by_seed = {seed: value - rival[seed] for seed, value in icc.by_seed().items() if seed in rival}
+    if not by_seed:
+        return Gain(plain.kind, None, _unshared(plain.kind))
+    return Gain(plain.kind, difference([*by_seed.values()]), _unlike(icc, plain, trainings), by_seed)
+
+
+class MeanGain(NamedTuple):
+    """What several methods gain on average, those methods, and how many others have fewer seeds."""
+
+    cells: list[Cell]
+    difference: Difference
+    aside: int
+
+
+def mean_gain(cells: Sequence[Cell]) -> MeanGain | None:
+    """What several methods gain on average, seed by seed, and the methods: those with the most seeds of a column.
+
+    Their teachers are the same, so their gains are not independent, and intervals of each do not add up to one of
+    all. The means of the seeds are.
+
+    Args:
+        cells: of one column, a method each.
+
+    Returns:
+        None for fewer than two methods, or fewer than two seeds that they share.
+    """
+    gained = [cell for cell in cells if cell.gain and cell.gain.difference]
+    most = max((len(cell.gain.by_seed) for cell in gained if cell.gain), default=0)
+    several = [cell for cell in gained if cell.gain and len(cell.gain.by_seed) == most]
+    gains = [cell.gain.by_seed for cell in several if cell.gain]
+    shared = set.intersection(*(set(by_seed) for by_seed in gains)) if gains else set()
+    if len(several) < 2 or len(shared) < 2:
+        return None
+    means = [fmean(by_seed[seed] for by_seed in gains) for seed in sorted(shared)]
+    return MeanGain(several, difference(means), len(gained) - len(several))
 
 
 def _unshared(kind: str) -> str:

@@ -46,8 +46,21 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(len(values), fmean(values), stdev(values) if len(values) > 1 else None)
 
 
+def difference(differences: Sequence[float]) -> Difference:
+    """Mean of at least one paired difference, with its 95 % interval by the t test.
+
+    >>> difference([1.0, 3.0]).mean
+    2.0
+    """
+    gain = summarise(differences)
+    if gain.std is None:
+        return Difference(1, gain.mean, None)
+    half = _student_t(gain.n - 1) * gain.std / math.sqrt(gain.n)
+    return Difference(gain.n, gain.mean, (gain.mean - half, gain.mean + half))
+
+
 def paired(treated: Mapping[int, float], control: Mapping[int, float]) -> Difference | None:
-    """Mean of ``treated − control`` over the seeds both have, with its 95 % interval by the paired t test.
+    """Mean of ``treated − control`` over the seeds both have; None when they share none.
 
     >>> paired({0: 71.0, 1: 73.0}, {0: 70.0, 1: 70.0, 2: 99.0}).mean
     2.0
@@ -55,18 +68,9 @@ def paired(treated: Mapping[int, float], control: Mapping[int, float]) -> Differ
     Args:
         treated: value by seed.
         control: value by seed.
-
-    Returns:
-        None when they share no seed.
     """
     differences = [treated[seed] - control[seed] for seed in treated if seed in control]
-    if not differences:
-        return None
-    gain = summarise(differences)
-    if gain.std is None:
-        return Difference(1, gain.mean, None)
-    half = _student_t(gain.n - 1) * gain.std / math.sqrt(gain.n)
-    return Difference(gain.n, gain.mean, (gain.mean - half, gain.mean + half))
+    return difference(differences) if differences else None
 
 
 @cache

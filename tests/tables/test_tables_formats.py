@@ -58,7 +58,8 @@ def test_markdown_says_everything_a_reader_needs(study):
     assert f"\n\n{TABLE}\n" in said
     assert "# cifar100\n\nProtocol: 240 epochs, batch 64, SGD, lr 0.05" in said
     assert "mean ± standard deviation over seeds (n = 3, elsewhere as in brackets)" in said
-    assert "| KD     | ICC − plain | +0.41 [+0.39, +0.43] |" in said
+    assert "| KD                  | ICC − plain | +0.41 [+0.39, +0.43] |" in said
+    assert "| Mean of the methods | ICC − plain | +0.41 [+0.39, +0.43] |                          |" in said
     assert "[A1] RepDistiller README (CRD paper); last epoch; 240 epochs; tier A: authors' own code" in said
     assert "Published values of DKD are of the best test epoch, as --select best shows them." in said
     best = render([study.root], select="best")
@@ -174,11 +175,12 @@ def test_a_teacher_without_a_plain_one_of_its_seed_is_named(output):
     ("methods", "said"),
     [
         (1, "1 interval of 95 % is shown; 1 in 20 such intervals is expected to miss by chance alone."),
-        (12, "12 intervals of 95 % are shown; of so many, about 0.6 are expected to miss by chance alone."),
-        (30, "30 intervals of 95 % are shown; of so many, about 1.5 are expected to miss by chance alone."),
+        (12, "13 intervals of 95 % are shown; of so many, about 0.65 are expected to miss by chance alone."),
+        (30, "31 intervals of 95 % are shown; of so many, about 1.6 are expected to miss by chance alone."),
     ],
 )
 def test_intervals_carry_a_word_on_how_many_were_looked_at(output, methods, said):
+    """Those of the methods, and that of their mean."""
     for method in range(methods):
         for kind in ("vanilla", "icc"):
             for seed in range(2):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mdistiller_icc.tables import render
 from mdistiller_icc.tables.cells import Cell, columns, lines
 from mdistiller_icc.tables.grouping import group
 from mdistiller_icc.tables.layout import sections
@@ -253,3 +254,27 @@ def test_every_run_is_in_a_cell_or_left_out_and_no_cell_is_mixed(new_output, see
         assert len({(r.seed, r.teacher and r.teacher.seed) for r in cell.records}) == len(cell.records)
     places = [(cell.dataset, cell.protocol, cell.entry, cell.line, cell.column) for cell in cells]
     assert len(places) == len(set(places))
+
+
+def test_the_mean_of_the_methods_is_taken_seed_by_seed(output):
+    """Methods that share their teachers go up and down together, which the interval of their mean has to show."""
+    luck = [0.9, -0.5, 0.2]  # of the ICC teachers, in all their students
+    for method, own in (("KD", [0.1, -0.1, 0.3]), ("DKD", [-0.1, 0.1, -0.3])):
+        for seed in range(3):
+            output.run(method=method, seed=seed, top1=70.0)
+            output.run(method=method, kind="icc", seed=seed, top1=70.0 + luck[seed] + own[seed])
+    for seed in range(2):  # fewer seeds, so no part of the mean
+        output.run(method="SP", seed=seed, top1=70.0)
+    said = " ".join(render([output.root], published=False).split())
+    said = render([output.root], published=False)
+    assert "| Mean of the methods | ICC − plain | +0.20 [−1.54, +1.94] |" in said  # 0.2 ± 4.303 · 0.7 / √3
+    assert "- Mean of the methods: of KD, DKD, which have the most seeds." in said
+
+
+@pytest.mark.parametrize("methods", [["KD"], ["KD", "DKD"]])
+def test_there_is_no_mean_of_one_method_or_of_one_seed(output, methods):
+    for method in methods:
+        for kind in ("vanilla", "icc"):
+            for seed in range(2 if len(methods) == 1 else 1):
+                output.run(method=method, kind=kind, seed=seed, top1=70.0 + seed)
+    assert "Mean of the methods" not in render([output.root])
