@@ -59,8 +59,6 @@ def _quieten() -> None:
     """Leave out what torch would advise every time and nobody is to follow here."""
     import torch._inductor.config as inductor
 
-    if hasattr(inductor.triton, "cudagraph_dynamic_shape_warn_limit"):  # since torch 2.5
-        inductor.triton.cudagraph_dynamic_shape_warn_limit = (
-            None  # an ICC teacher's batches have many sizes, all wanted
-        )
+    if hasattr(inductor.triton, "cudagraph_dynamic_shape_warn_limit"):  # not in every torch
+        inductor.triton.cudagraph_dynamic_shape_warn_limit = None  # an ICC teacher's batches have many sizes
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # float32 is for what has to be exact

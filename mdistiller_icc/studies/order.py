@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mdistiller_icc import run_lock
 from mdistiller_icc.engine.run_folder import RunFolder
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.studies.execute import Outcome
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.studies.state import state
@@ -29,7 +30,7 @@ def ready(waiting: list[PlannedRun], left: Sequence[PlannedRun], watch: Watch) -
             continue
         elif run_lock.held(run.folder):
             watch.leave(run)
-        elif run in watch.going and state(run).status == "finished":
+        elif run in watch.going and _made(run):
             waiting.remove(run)
             watch.end(run, Outcome("finished", top1=RunFolder(run.cfg, run.name).record()["top1"]["last"]))
         else:
@@ -39,3 +40,11 @@ def ready(waiting: list[PlannedRun], left: Sequence[PlannedRun], watch: Watch) -
 def another_is_at(run: PlannedRun, outcome: Outcome) -> bool:
     """Whether a run failed because another process was quicker to begin it; it is to wait again."""
     return outcome.status == "failed" and run_lock.held(run.folder)
+
+
+def _made(run: PlannedRun) -> bool:
+    """Whether the run is finished, by whomever."""
+    try:
+        return state(run).status == "finished"
+    except UserError:
+        return False  # whoever is to make it says what stands in its place
