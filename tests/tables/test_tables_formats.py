@@ -171,6 +171,15 @@ def test_a_teacher_without_a_plain_one_of_its_seed_is_named(output):
     assert "- ICC: no seed has both a plain and an ICC teacher's run." in notes(render([output.root]))
 
 
+def test_an_interval_that_is_longer_than_its_axis_ends_in_an_arrowhead(output):
+    for method in range(9):
+        for seed in range(2):
+            output.run(method=f"M{method}", seed=seed, top1=70.0)
+            output.run(method=f"M{method}", kind="icc", seed=seed, top1=70.0 + seed * (9.0 if method == 8 else 0.1))
+    drawn = re.findall("<svg class=.interval.*?</svg>", render([output.root], "html"))
+    assert [picture.count("<path") for picture in drawn] == 8 * [0] + [1, 0], "the mean's is the last"
+
+
 @pytest.mark.parametrize(
     ("methods", "said"),
     [

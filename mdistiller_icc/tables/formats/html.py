@@ -150,17 +150,19 @@ def _marked(text: str, rank: str | None) -> str:
 
 
 def _interval(gain: Difference, reach: float) -> str:
-    """A gain as a dot with its interval on an axis from −reach to +reach; what goes beyond is cut off."""
+    """A gain as a dot with its interval on an axis from −reach to +reach; what goes beyond ends in an arrowhead."""
     width, middle = 84, 42
 
     def x(value: float) -> float:
         return middle + (middle - 4) * max(-1.0, min(1.0, value / reach))
 
     low, high = gain.interval or (gain.mean, gain.mean)
+    beyond = "M4 3L1 6L4 9M1 6H4" * (low < -reach) + f"M{width - 4} 3l3 3l-3 3m3 -3h-3" * (high > reach)
+    arrow = f'<path class="range" fill="none" d="{beyond}"/>' if beyond else ""
     return (
         f'<svg class="interval" viewBox="0 0 {width} 12" aria-hidden="true">'
         f'<line class="zero" x1="{middle}" x2="{middle}" y1="0" y2="12"/>'
-        f'<line class="range" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="6" y2="6"/>'
+        f'<line class="range" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="6" y2="6"/>{arrow}'
         f'<circle cx="{x(gain.mean):.1f}" cy="6" r="2.6"/></svg>'
     )
 
