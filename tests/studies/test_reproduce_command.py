@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import signal
 import struct
 import subprocess
@@ -21,9 +22,11 @@ from filelock import FileLock
 from mdistiller_icc.engine.run_folder import RunFolder, portable
 from mdistiller_icc.errors import exit_status
 from mdistiller_icc.studies.execute import execute
+from mdistiller_icc.studies.order import ready
 from mdistiller_icc.studies.plan import plan
 from mdistiller_icc.studies.reproduce import main
 from mdistiller_icc.studies.table_file import load
+from mdistiller_icc.studies.watch import Watch
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -272,6 +275,21 @@ def test_a_run_whose_other_process_is_killed_is_taken_up(tmp_path, undisturbed):
     _out, told = process.communicate(timeout=300)
     assert process.returncode == 0 and "2 of 2 runs finished" in told
     assert results(tmp_path) == results(undisturbed[0])
+
+
+def test_what_another_process_left_with_other_settings_is_no_run_of_ours(tmp_path, monkeypatch, undisturbed):
+    """It fails when its turn comes, and the other runs go on."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    run = plan(load("tiny.yaml"))[0]
+    watch = Watch("tiny", [run], 0, 1, {})
+    shutil.copytree(folder(undisturbed[0], TEACHER), run.folder)
+    config = yaml.safe_load((run.folder / "config.yaml").read_text())
+    config["SOLVER"]["LR"] = 0.07
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    watch.look()
+    assert run in watch.going
+    assert list(ready([run], [run], watch)) == [run] and not watch.outcomes
 
 
 def test_a_run_that_another_process_is_at_is_left_alone(tmp_path, monkeypatch):
