@@ -134,6 +134,7 @@ def test_what_has_no_gain_is_named_below_the_gains_with_the_reason(output):
     gains = render([output.root]).split("## Gain of the ICC teacher")[1]
     assert [note for note in notes(gains) if "teacher's run" in note] == [
         "- KD, wrn_40_2 → wrn_16_2, vgg13 → vgg8: no seed has both a plain and an ICC teacher's run.",
+        "- KD, resnet110 → resnet32: no plain teacher's run of this pair.",
         "- SP: no seed has both a plain and an ICC teacher's run.",
         "- DKD: no plain teacher's run has the same settings.",
     ]
