@@ -65,7 +65,7 @@ def only(records: Collection[Record], methods: Collection[str] | None, pairs: Co
         pairs: ``TEACHER:STUDENT``; None for all.
 
     Raises:
-        UserError: no run has one of these names.
+        UserError: no run has one of these names, or none is of these methods and pairs together.
     """
     taught = [record for record in records if record.teacher]
     for what, wanted, known in (
@@ -77,15 +77,18 @@ def only(records: Collection[Record], methods: Collection[str] | None, pairs: Co
                 raise UserError(
                     f"{what}: no run of '{name}'{nearest(name, known)}; there are {', '.join(sorted(known))}"
                 )
+    kept = {
+        record.folder
+        for record in taught
+        if (methods is None or record.method in methods) and (pairs is None or ":".join(record.column) in pairs)
+    }
+    if methods and pairs and not kept:
+        raise UserError(f"--methods, --pairs: no run of {', '.join(methods)} is of {', '.join(pairs)}")
     networks = None if pairs is None else {name for pair in pairs for name in pair.split(":")}
     return [
         record
         for record in records
-        if (
-            (methods is None or record.method in methods) and (pairs is None or ":".join(record.column) in pairs)
-            if record.teacher
-            else networks is None or record.student in networks
-        )
+        if (record.folder in kept if record.teacher else networks is None or record.student in networks)
     ]
 
 

@@ -79,6 +79,9 @@ def test_some_methods_and_pairs_alone(study):
         render([study.root], methods=["DK"])
     with pytest.raises(UserError, match="--pairs: no run of 'resnet56:resnet8' .did you mean 'resnet56:resnet20'"):
         render([study.root], pairs=["resnet56:resnet8"])
+    study.run(method="SP", pair=("resnet110", "resnet32"))
+    with pytest.raises(UserError, match="--methods, --pairs: no run of KD, DKD is of resnet110:resnet32$"):
+        render([study.root], methods=["KD", "DKD"], pairs=["resnet110:resnet32"])
 
 
 @pytest.mark.parametrize("ending", ["md", "csv"])
