@@ -47,8 +47,9 @@ def group(records: Collection[Record], metric: str, select: str) -> tuple[list[C
         else:
             values[record.folder] = value
             by_protocol[record.dataset, record.images, record.protocol].append(record)
-    trainings = {r.digest: Training(r.settings, r.protocol) for r in records if r.digest is not None and not r.teacher}
-    sorter = _Sorter(metric, select, values, trainings, left_out)
+    trained = {r.digest: r for r in records if r.digest is not None and not r.teacher}
+    trainings = {digest: Training(r.settings, r.protocol) for digest, r in trained.items()}
+    sorter = _Sorter(metric, select, values, trained, trainings, left_out)
 
     def order(many: list[Record]) -> tuple[str, bool, int, str]:
         return many[0].dataset, all(r.teacher is None for r in many), -len(many), describe(many[0].protocol)
@@ -99,6 +100,7 @@ class _Sorter:
     metric: str
     select: str
     values: dict[str, float]
+    trained: dict[str, Record]
     trainings: dict[str, Training]
     left_out: list[LeftOut]
 
@@ -200,8 +202,13 @@ class _Sorter:
                 teachers = [r.teacher for cell in students for r in cell.records if r.teacher]
                 reached = {(t.seed, t.digest): value for t in teachers if (value := t.figure(self.metric)) is not None}
                 if reached:
-                    used = replace(students[0], entry="teacher used", line=i, method="", settings="")
-                    cells.append(replace(used, summary=summarise([*reached.values()]), records=(), values=()))
+                    own = [self.trained[t.digest] for t in teachers if t.digest in self.trained]
+                    used = replace(
+                        students[0], entry="teacher used", line=i, method="", settings="", records=(), values=(),
+                        summary=summarise([*reached.values()]),
+                        trainings=tuple(dict.fromkeys((r.images, r.protocol) for r in own)),
+                    )  # fmt: skip
+                    cells.append(used)
         return sorted(cells, key=_order)
 
 
