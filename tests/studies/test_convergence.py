@@ -112,6 +112,17 @@ def test_the_pictures(tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("values, ticks", [
+    ([[1], [1, 2]], ["[1]", "[1, 2]"]), ([0.5, 0.1], ["0.1", "0.5"]), (["b", "a"], ["b", "a"]),
+])  # fmt: skip
+def test_a_setting_may_vary_over_numbers_words_and_lists(tmp_path, monkeypatch, values, ticks):
+    drawn = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_xticks", lambda axis, at, labels: drawn.append(labels))
+    found = [result("a_icc", epochs=3 + i, KEY=value) for i, value in enumerate(values)]
+    curves.sensitivity(found, "KEY", 0.9, "test", tmp_path / "sensitivity.png")
+    assert drawn == [ticks, ticks]
+
+
 def test_results_are_read_from_the_runs_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = plan(load("ablation_margin"), seeds=[0])
