@@ -141,7 +141,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     feature, view, target = (torch.cat(part) for part in zip(*views, strict=True))
     losses = contrast(feature, view, target)
     distances = sums.distances()
-    last = history(folder)[-1]
+    last = history(folder, cfg.SOLVER.EPOCHS)[-1]
     return {
         "top1": record["top1"]["last"], "intra": distances.intra, "inter": distances.inter, "ratio": distances.ratio,
         "L_Intra": losses.intra, "L_Inter": losses.inter,
