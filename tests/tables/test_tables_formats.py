@@ -377,6 +377,16 @@ def test_html_does_without_curves_and_passes_over_damaged_lines(output):
     assert "<polyline" not in render([output.root], "html")
 
 
+@pytest.mark.parametrize("epoch", ["0", "-1", "1e999", "NaN", "true", "1.5", '"1"', "null"])
+def test_html_draws_no_epoch_that_is_none(output, epoch):
+    run = output.run()
+    for top1 in ("5.0", "1" + "0" * 400, "NaN"):
+        (run / "metrics.jsonl").write_text(f'{{"epoch": {epoch}, "test_top1": {top1}}}\n' * 2)
+        assert "<polyline" not in render([output.root], "html")
+    (run / "metrics.jsonl").write_text('{"epoch": 1, "test_top1": 1' + "0" * 400 + "}\n")
+    assert "<polyline" not in render([output.root], "html")
+
+
 def test_pictures_are_checked(output, tmp_path):
     output.run()
     (tmp_path / "text.png").write_text("no picture")
