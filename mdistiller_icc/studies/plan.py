@@ -126,7 +126,7 @@ class _Planner:
         for key, place in (("project", part.project), ("store", part.store)):
             if leads_out(place):
                 raise UserError(f"{self.source}: {key}: '{place}' leads out of the folder that it should be in")
-        taken = SET if part.teachers.keys() == {"pretrained"} else (*SET, "DISTILLER.TEACHER_CKPT")
+        taken = SET if part.teachers.keys() <= {"pretrained"} else (*SET, "DISTILLER.TEACHER_CKPT")
         for settings in _all_settings(part):
             for key in flat(settings):
                 if any(f"{key}.".startswith(f"{one}.") for one in taken):
