@@ -368,6 +368,25 @@ def test_html_lets_a_reader_choose_methods_and_pairs(study):
     assert students.count("vgg13 → vgg8") == 4  # over ours and published, on each of them, and over the gains
 
 
+def test_sheets_of_a_detectors_figures_are_known_by_their_pair(output):
+    figures = {name: {"last": 30.0} for name in ("box_ap", "box_ap50")}
+    pairs = [("fpn_101", "fpn_18"), ("fpn_101", "fpn_mobile")]
+    for pair in pairs:
+        output.run(dataset="coco", pair=pair, **figures)
+    output.run(method="NONE", dataset="coco", role="teacher", pair=("fpn_101", ""), **figures)
+    labels = re.findall(r"\\label\{(.+?)\}", render([output.root], "latex"))
+    assert labels == [
+        "tab:coco:students", "tab:coco:networks", "tab:coco:networks:fpn-101", "tab:coco:students:fpn-101-fpn-18",
+        "tab:coco:students:fpn-101-fpn-mobile",
+    ]  # fmt: skip
+    html = render([output.root], "html")
+    told = re.findall(r'<figure class="sheet (\w+)">.*?<b>Every figure: (.*?)\.</b>(.*?)</figure>', html)
+    assert [(kind, pair, set(re.findall(r'data-pair="(.*?)"', sheet))) for kind, pair, sheet in told] == [
+        ("networks", "fpn_101", {"fpn_101"}), ("students", "fpn_101 → fpn_18", {"fpn_101 → fpn_18"}),
+        ("students", "fpn_101 → fpn_mobile", {"fpn_101 → fpn_mobile"}),
+    ]  # fmt: skip
+
+
 def test_html_is_one_page_that_needs_nothing_else(study):
     (study.root / "geometry").mkdir()
     (study.root / "geometry" / "tsne.png").write_bytes(PNG)
