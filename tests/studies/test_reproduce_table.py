@@ -52,6 +52,14 @@ WRONG = {
     "protocol": (GOOD | {"epochs": {"full": 2}}, "epochs: 'short' is missing"),
     "vary without values": (GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": []}}}}, "vary: ICC.MARGIN is empty"),
     "vary without a list": (GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": 1}}}}, "a list of values"),
+    "vary over equal values": (
+        GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": [0.3, 1, 1.0]}}}}, "vary: ICC.MARGIN: 1 and 1.0 are the same"
+    ),
+    "method that is no text": (GOOD | {"methods": {1: None}}, "methods wants names with settings, got 1"),
+    "method of a pair that is no text": (
+        GOOD | {"pairs": [{"teacher": "a", "student": "b", "methods": {None: None}}]},
+        r"pairs\[0\]: methods wants names with settings, got None",
+    ),
     "pretrained is trained": (GOOD | {"teachers": {"pretrained": {"SOLVER": {"LR": 1}}}}, "is not trained"),
     "like nothing": (GOOD | {"like": "digit"}, r"like: no table 'digit' \(did you mean 'digits'\?\)"),
     "like no file": (GOOD | {"like": "other.yaml"}, "other.yaml: No such file"),
