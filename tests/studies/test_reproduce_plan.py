@@ -142,7 +142,10 @@ FROM_FILE = {"DISTILLER": {"TEACHER_CKPT": "mine.pth"}}
         ({"pairs": [Pair("resnet14_icc", "resnet8", {}, {})]}, "'resnet14_icc' names a teacher of the store; name the"),
         ({"pairs": [Pair("resnet14", "resnet8_vanilla", {}, {})]}, "name the architecture, resnet8; kinds of teachers"),
         ({"methods": {"KD": FROM_FILE}}, "settings: DISTILLER.TEACHER_CKPT is set by the rest of the table for each"),
-        ({"pairs": [Pair("resnet14", "resnet8", FROM_FILE, {})]}, "settings: DISTILLER.TEACHER_CKPT is set by the rest"),
+        (
+            {"pairs": [Pair("resnet14", "resnet8", FROM_FILE, {})]},
+            "settings: DISTILLER.TEACHER_CKPT is set by the rest",
+        ),
         ({"settings": {"SOLVER": {"TRAINER": "bas"}}}, "SOLVER.TRAINER: no trainer 'bas'"),
         (
             {"settings": {"SOLVER": {"TYPE": "sgd"}}},

@@ -53,7 +53,8 @@ WRONG = {
     "vary without values": (GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": []}}}}, "vary: ICC.MARGIN is empty"),
     "vary without a list": (GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": 1}}}}, "a list of values"),
     "vary over equal values": (
-        GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": [0.3, 1, 1.0]}}}}, "vary: ICC.MARGIN: 1 and 1.0 are the same"
+        GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": [0.3, 1, 1.0]}}}},
+        "vary: ICC.MARGIN: 1 and 1.0 are the same",
     ),
     "method that is no text": (GOOD | {"methods": {1: None}}, "methods wants names with settings, got 1"),
     "method of a pair that is no text": (

@@ -212,6 +212,7 @@ def test_networks_without_a_teacher_stand_beside_what_is_published_for_them(outp
 
 def test_a_teachers_value_stands_beside_teachers_that_were_trained_so(output):
     """Whatever their students' protocol; where the run that trained one is not at hand, that is taken for it."""
+
     def teacher(protocol, pair, **images):
         output.run(method="NONE", role="teacher", protocol=protocol, digest=f"sha256:{pair[0]}", pair=pair, **images)
 
