@@ -7,10 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mdistiller_icc.errors import UserError
 
-def history(folder: Path) -> list[dict[str, Any]]:
-    """The metrics of a finished run, epoch by epoch: its ``metrics.jsonl``."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+def history(folder: Path, epochs: int) -> list[dict[str, Any]]:
+    """The metrics of a finished run, epoch by epoch: its ``metrics.jsonl``.
+
+    Raises:
+        UserError: the file is missing, damaged or cut.
+    """
+    file = folder / "metrics.jsonl"
+    try:
+        found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        found = []
+    if [isinstance(one, dict) and one.get("epoch") for one in found] != list(range(1, epochs + 1)):
+        written = "without the record.json beside it the same command writes it again from the checkpoint"
+        raise UserError(f"{file}: missing or damaged, for it does not hold epochs 1 to {epochs}; {written}")
+    return found
 
 
 def final(history: Sequence[Mapping[str, Any]], key: str = "test_top1") -> float | None:

@@ -43,10 +43,10 @@ def sensitivity(found: Sequence[Result], key: str, share: float, top1_of: str, p
     """
     students = [one for one in found if one.role == "student" and one.recipe]
     teachers = [one for one in found if one.role == "teacher"]
-    values = list(dict.fromkeys(one.varied[key] for one in found if key in one.varied))
-    numeric = all(isinstance(value, (int, float)) for value in values)
-    values = sorted(values) if numeric else values
-    at = {value: value if numeric else place for place, value in enumerate(values)}
+    values = {str(one.varied[key]): one.varied[key] for one in found if key in one.varied}  # some are lists
+    numeric = all(isinstance(value, (int, float)) for value in values.values())
+    told = sorted(values, key=values.__getitem__) if numeric else [*values]
+    at = {text: values[text] if numeric else place for place, text in enumerate(told)}
     with canvas(2, 1, width=5.4, height=2.9) as (figure, (above, below)):
         _lines(above, students or teachers, key, at, lambda one: one.top1)
         _lines(below, teachers, key, at, lambda one: one.epochs)
@@ -54,21 +54,21 @@ def sensitivity(found: Sequence[Result], key: str, share: float, top1_of: str, p
         above.set(ylabel=f"{whose} {top1_of} top-1 (%)")
         below.set(ylabel=f"teachers' epochs until\n{share:.0%} of their final top-1", xlabel=named(key))
         for axis in (above, below):
-            axis.set_xticks(list(at.values()), [str(value) for value in values])
+            axis.set_xticks(list(at.values()), told)
             if axis.get_legend_handles_labels()[0]:
                 axis.legend(fontsize=7)
         figure.savefig(path)
     return path
 
 
-def _lines(axis: Any, found: Iterable[Result], key: str, at: dict[Any, float], figure: Any) -> None:
-    varying: dict[str, dict[Any, list[float]]] = {}
+def _lines(axis: Any, found: Iterable[Result], key: str, at: dict[str, float], figure: Any) -> None:
+    varying: dict[str, dict[str, list[float]]] = {}
     fixed: dict[str, list[float]] = {}
     for one in found:
         others = settings_told({name: value for name, value in one.varied.items() if name != key})
         label = ", ".join(filter(None, [one.who if one.role == "student" else "", one.teacher, others]))
         if key in one.varied:
-            varying.setdefault(label, {}).setdefault(one.varied[key], []).append(figure(one))
+            varying.setdefault(label, {}).setdefault(str(one.varied[key]), []).append(figure(one))
         else:
             fixed.setdefault(label, []).append(figure(one))
     for place, (label, points) in enumerate(varying.items()):

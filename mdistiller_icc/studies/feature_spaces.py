@@ -26,7 +26,7 @@ def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bo
 
     Args:
         teachers: finished.
-        folder: where ``teachers.csv``, ``classes.csv`` and the report of the first seed go.
+        folder: where ``teachers.csv``, ``classes.csv`` and the report of the first seed with most teachers go.
         drawn: the report with its pictures: t-SNE side by side, histograms, class-by-class bars.
 
     Returns:
@@ -39,21 +39,25 @@ def compare(teachers: Iterable[PlannedRun], device: str, folder: Path, drawn: bo
         return {}
     reports = {seed: _analyse(runs, device) for seed, runs in by_seed.items()}
     figures = {(name, seed): _figures(report, name) for seed, report in reports.items() for name in report.geometry}
-    first = min(reports)
-    about = reports[first].about
+    values: dict[str, list[dict[str, float | None]]] = defaultdict(list)
+    for (name, _seed), own in figures.items():
+        values[name].append(own)
+    first = max(sorted(reports), key=lambda seed: len(reports[seed].geometry))
+    about, most = reports[first].about, max(map(len, values.values()))
+    elsewhere = "" if all(len(many) == most for many in values.values()) else ", elsewhere as in brackets"
     print(
         f"\nTeachers' feature spaces, {about['split']} images of {about['dataset']}, L2-normalised pooled features, "
-        f"mean over seeds (n = {len(reports)}):\n"
+        f"mean over seeds (n = {most}{elsewhere}):\n"
     )
     print("| teacher | top-1 (%) | intra-class distance | inter-class distance | intra / inter |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for name in reports[first].geometry:
-        many = [figures[name, seed] for seed in reports]
+    for name, many in values.items():
         cells = []
         for figure, digits in zip(FIGURES, (2, 3, 3, 3), strict=True):
             known = [value for one in many if (value := one[figure]) is not None]
             cells.append(f"{fmean(known):.{digits}f}" if known else "–")
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        count = f" ({len(many)})" if len(many) < most else ""
+        print(f"| {name}{count} | " + " | ".join(cells) + " |")
     save(reports[first], folder)
     _write(folder / "teachers.csv", ("teacher", "seed", *next(iter(figures.values()))), (
         (name, seed, *own.values()) for (name, seed), own in figures.items()

@@ -32,7 +32,10 @@ TAKEN = (
 SET = (
     "EXPERIMENT", "DATASET.TYPE", "DISTILLER.TYPE", "DISTILLER.STUDENT", "DISTILLER.TEACHER", "DISTILLER.TEACHER_SEED",
 )  # fmt: skip
-"""Keys, or groups of them, that come from the rest of a table and so do not belong among its settings."""
+"""Keys, or groups of them, that come from the rest of a table and so do not belong among its settings.
+
+``DISTILLER.TEACHER_CKPT`` is another where teachers are trained: students of all kinds would learn from that one file.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +126,10 @@ class _Planner:
         for key, place in (("project", part.project), ("store", part.store)):
             if leads_out(place):
                 raise UserError(f"{self.source}: {key}: '{place}' leads out of the folder that it should be in")
+        taken = SET if part.teachers.keys() <= {"pretrained"} else (*SET, "DISTILLER.TEACHER_CKPT")
         for settings in _all_settings(part):
             for key in flat(settings):
-                if any(f"{key}.".startswith(f"{taken}.") for taken in SET):
+                if any(f"{key}.".startswith(f"{one}.") for one in taken):
                     raise UserError(f"{self.source}: settings: {key} is set by the rest of the table for each run")
         for method in part.methods:
             if method in store.KINDS:
@@ -133,6 +137,10 @@ class _Planner:
                 if method != "NONE":
                     wanted = f"it goes under teachers, as {store.KINDS[method]}"
                 raise UserError(f"{self.source}: methods: {method} learns from no teacher; {wanted}")
+        for name in (name for pair in part.pairs for name in (pair.teacher, pair.student) if name):
+            if stored := store.parse(name):
+                wanted = f"name the architecture, {stored.architecture}; kinds of teachers stand under teachers"
+                raise UserError(f"{self.source}: pairs: '{name}' names a teacher of the store; {wanted}")
 
     def add(self, seeds: Sequence[int]) -> None:
         architectures = list(dict.fromkeys(pair.teacher for pair in self.part.pairs))

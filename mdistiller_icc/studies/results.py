@@ -82,11 +82,15 @@ def images_judged(runs: Sequence[PlannedRun]) -> str:
 
 
 def results(runs: Sequence[PlannedRun], share: float) -> list[Result]:
-    """Read every run's accuracy and its epochs until ``share`` of it from its folder."""
+    """Read every run's accuracy and its epochs until ``share`` of it from its folder.
+
+    Raises:
+        UserError: a run's metrics are missing or damaged.
+    """
     key = f"{images_judged(runs)}_top1"
     found = []
     for run in runs:
-        epochs = history(run.folder)
+        epochs = history(run.folder, run.cfg.SOLVER.EPOCHS)
         top1, until = final(epochs, key), epochs_until(epochs, share, key)
         if top1 is None or until is None:
             continue  # a run whose epochs were never evaluated

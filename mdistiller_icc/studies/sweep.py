@@ -17,6 +17,7 @@ from typing import Any
 
 from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.config import pairs
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
 from mdistiller_icc.paths import expand, make_folder
 
@@ -50,7 +51,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     made.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
     made.add_argument("--theory", action="store_true", help="also with the theory's objective instead of cross-entropy")
     made.add_argument("--device", default="auto")
-    made.add_argument("--out", default="output/sweep", metavar="DIR", help="default: output/sweep")
+    made.add_argument(
+        "--out", default="output/sweep", metavar="DIR", help="default: output/sweep; a sweep in it goes on"
+    )
     return made
 
 
@@ -69,19 +72,21 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
 
     refuse("sweep")
     out, values, seeds = expand(given.out, "--out"), list(dict.fromkeys(given.values)), list(dict.fromkeys(given.seeds))
-    wanted = len(values) * len(seeds) * (1 + given.theory)
     with registered(register(verbose=False).host.distiller_dict) if given.theory else nullcontext():
-        rows = _train(given, options, values, seeds, out)
+        rows, diverged = _train(given, options, values, seeds, out)
     text = "\n".join([_table(given.key, rows), *_fits(given.key, rows, out)])
     (out / "sweep.md").write_text(text + "\n")
     print(text)
-    return int(len(rows) < wanted)
+    return int(diverged)
 
 
 def _train(
     given: argparse.Namespace, options: Sequence[str], values: Sequence[str], seeds: Sequence[int], out: Path
-) -> list[Row]:
-    """A row for every objective, value and seed that did not diverge; ``sweep.json`` holds them, after each."""
+) -> tuple[list[Row], bool]:
+    """A row for every objective, value and seed that did not diverge, and whether one did.
+
+    ``sweep.json`` holds them after each. Those of an earlier sweep of the same setting and options are among them.
+    """
     from mdistiller_icc.engine.divergence import Diverged
     from mdistiller_icc.run import check, configure
 
@@ -90,8 +95,9 @@ def _train(
         for value in values:
             check(configure(given.cfg, [*options, *OBJECTIVES[objective], *_setting(given.key, value)]))
 
+    about = {"cfg": given.cfg, "key": given.key, "options": [*options]}
+    rows, diverged = _before(out / "sweep.json", about), False
     make_folder(out)
-    rows: list[Row] = []
     for objective, value, seed in product(objectives, values, seeds):
         chosen, name = [*OBJECTIVES[objective], *_setting(given.key, value)], f"{objective},{given.key}:{value}"
         named = ["EXPERIMENT.NAME", name, "LOG.PREFIX", str(out)]
@@ -99,9 +105,31 @@ def _train(
             measured = measure(given.cfg, [*options, *chosen, *named], seed, given.device)
         except Diverged as error:
             print(f"left out: {name}, seed {seed}: {error}", file=sys.stderr)
+            diverged = True
             continue
-        rows.append({"objective": objective, "value": value, "seed": seed, **measured})
-        (out / "sweep.json").write_text(json.dumps({"key": given.key, "options": options, "rows": rows}, indent=1))
+        rows[objective, value, seed] = {"objective": objective, "value": value, "seed": seed, **measured}
+        (out / "sweep.json").write_text(json.dumps({**about, "rows": [*rows.values()]}, indent=1))
+    return [*rows.values()], diverged
+
+
+def _before(file: Path, about: dict[str, Any]) -> dict[tuple[str, str, int], Row]:
+    """The rows that a sweep's file holds, by objective, value and seed; none where there is no file.
+
+    Raises:
+        UserError: it is another sweep's, or no sweep's.
+    """
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_text())
+        rows = {(row["objective"], row["value"], row["seed"]): row for row in found["rows"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(f"{file}: is no summary of a sweep, and would be overwritten; name another --out") from None
+    if any(found.get(key, value) != value for key, value in about.items()):  # older ones do not say the cfg
+        told = " ".join(map(str, [found.get("key"), *found.get("options", [])]))
+        raise UserError(
+            f"{file}: holds the sweep of another setting, configuration or options ({told}); name another --out"
+        )
     return rows
 
 
@@ -141,7 +169,7 @@ def measure(path: str | None, options: Sequence[str], seed: int, device: str) ->
     feature, view, target = (torch.cat(part) for part in zip(*views, strict=True))
     losses = contrast(feature, view, target)
     distances = sums.distances()
-    last = history(folder)[-1]
+    last = history(folder, cfg.SOLVER.EPOCHS)[-1]
     return {
         "top1": record["top1"]["last"], "intra": distances.intra, "inter": distances.inter, "ratio": distances.ratio,
         "L_Intra": losses.intra, "L_Inter": losses.inter,

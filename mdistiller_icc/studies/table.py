@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,18 @@ class Part:
         """The methods of its students, ``NONE`` for those without a teacher."""
         return [*self.methods, *(["NONE"] if self.alone else [])]
 
+    def only(self, methods: Collection[str]) -> list[Part]:
+        """The part with these methods alone; see `Table.only`."""
+        if set(methods).isdisjoint(self.methods_made):
+            return []
+        kept = {name: own for name, own in self.methods.items() if name in methods}
+        one = replace(self, methods=kept, alone=self.alone and "NONE" in methods)
+        if kept:
+            return [one]
+        taught = [pair for pair in self.pairs if pair.student is not None]
+        teachers = [pair for pair in self.pairs if pair.student is None]
+        return [replace(one, teachers={}, pairs=taught), replace(one, alone=False, pairs=teachers)]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -122,8 +134,10 @@ class Table:
     def only(self, pairs: Sequence[str] | None, methods: Sequence[str] | None) -> Table:
         """The same table with these pairs (``TEACHER:STUDENT``) and methods alone; ``NONE`` is a student alone.
 
+        Where no method but ``NONE`` is left, teachers are those of the pairs without a student.
+
         Raises:
-            UserError: the table has none of that name.
+            UserError: the table has none of that name, or none of these pairs and methods together.
         """
         parts = self.parts
         if pairs is not None:
@@ -131,16 +145,12 @@ class Table:
             parts = [replace(part, pairs=[pair for pair in part.pairs if pair.name in pairs]) for part in parts]
         if methods is not None:
             self._have("--methods", methods, [method for part in parts for method in part.methods_made])
-            parts = [
-                replace(
-                    part,
-                    methods={name: own for name, own in part.methods.items() if name in methods},
-                    alone=part.alone and "NONE" in methods,
-                )
-                for part in parts
-                if not set(methods).isdisjoint(part.methods_made)
-            ]
-        return replace(self, parts=[part for part in parts if part.pairs])
+            parts = [one for part in parts for one in part.only(methods)]
+        parts = [part for part in parts if part.pairs]
+        if not parts:
+            told = f"{', '.join(methods or [])} for {', '.join(pairs or [])}"
+            raise UserError(f"--pairs, --methods: {self.source} has no part with {told}")
+        return replace(self, parts=parts)
 
     def asking(self, pair_settings: str | None) -> Table:
         """The same table with ``published`` or with no settings of its pairs, whatever it says itself."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import fields
+from itertools import combinations
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -138,6 +139,9 @@ class _Reader:
             self.of(str, key, f"{place}: vary", "a setting such as ICC.MARGIN")
             if not self.of(list, values, f"{place}: vary: {key}", "a list of values"):
                 raise UserError(f"{self.source}: {place}: vary: {key} is empty")
+            for one, other in combinations(values, 2):
+                if one == other and str(one) != str(other):  # they would make two runs of two names
+                    raise UserError(f"{self.source}: {place}: vary: {key}: {one} and {other} are the same value")
         if place.endswith("pretrained") and (settings or vary):
             raise UserError(f"{self.source}: {place}: is not trained, so it has no settings")
         return Kind(settings, vary)
@@ -182,7 +186,10 @@ class _Reader:
                 raise UserError(f"{self.source}: {place}'{key}' is missing")
 
     def _nested(self, value: Any, place: str) -> dict[str, Settings]:
-        return {key: self.mapping(inner, f"{place}: {key}") for key, inner in self.mapping(value, place).items()}
+        return {
+            self.of(str, key, place, "names with settings"): self.mapping(inner, f"{place}: {key}")
+            for key, inner in self.mapping(value, place).items()
+        }
 
     def mapping(self, value: Any, place: str) -> Settings:
         return {} if value is None else self.of(dict, value, place, "keys with values")

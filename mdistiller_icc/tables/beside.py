@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mdistiller_icc.tables.cells import Cell, by_column
+from mdistiller_icc.tables.cells import Cell, by_column, in_column
 from mdistiller_icc.tables.published import BESIDE, EPOCHS, Fact, Source, without_pair
 from mdistiller_icc.tables.records import Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Head, Shown
@@ -14,13 +14,13 @@ class Beside:
 
     Args:
         columns: pairs, or networks.
-        lines: a cell of each line.
+        lines: of the table.
         published: whether published values are wanted at all.
     """
 
-    def __init__(self, columns: list[Column], lines: list[Cell], published: bool) -> None:
+    def __init__(self, columns: list[Column], lines: list[list[Cell]], published: bool) -> None:
         self.columns = columns
-        self.cited = {c for c in columns if published and any(line.published_in(c) for line in lines)}
+        self.cited = {c for c in columns if published and any(in_column(line, c).published_in(c) for line in lines)}
         self.heads: list[Head] = []
         for c in columns:
             self.heads += [Head(c, "ours"), Head(c, "published")] if c in self.cited else [Head(c)]
@@ -33,7 +33,7 @@ class Beside:
         for c in self.columns:
             places.append(accuracy(found.get(c), n))
             if c in self.cited:
-                fact = line[0].published_in(c)
+                fact = in_column(line, c).published_in(c)
                 places.append(_cited(fact, self._references) if fact else UNPUBLISHED if c in found else None)
         return places
 
@@ -75,14 +75,14 @@ def loose(cell: Cell) -> list[str]:
     return [f"Published without naming a pair, hence in no cell: {'; '.join(loose)}."] if loose else []
 
 
-def otherwise_published(several: list[Cell], pairs: list[Column]) -> list[str]:
+def otherwise_published(several: list[list[Cell]], pairs: list[Column]) -> list[str]:
     """What is published for the lines of a table but stands in none of its cells, by the reason."""
     epochs: dict[str, dict[str, None]] = {}
     protocols: dict[str, dict[str, None]] = {}
-    for cell in several:
-        for fact in (fact for pair in pairs if not cell.published_in(pair) for fact in cell.known_in(pair)):
+    for cell, pair in ((in_column(line, pair), pair) for line in several for pair in pairs):
+        for fact in cell.known_in(pair) if not cell.published_in(pair) else []:
             of = fact.benchmark
-            if of is not None and of.holds(cell.images, cell.protocol):
+            if of is not None and all(of.holds(*each) for each in cell.measured()):
                 epochs.setdefault(fact.source.epoch, {})[named(fact.method, "")] = None
             elif cell.entry == "distilled":
                 protocols.setdefault(str(of or fact.source.protocol), {})[named(fact.method, "")] = None

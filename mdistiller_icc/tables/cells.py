@@ -46,6 +46,7 @@ class Cell:
         kind: of the teacher; of the network itself where it had none.
         recipe: how the teacher was made, in words, where that tells lines apart.
         trained_under: the protocol of the teacher's training, where ``recipe`` speaks of it.
+        trainings: images and protocol of the training of teachers used, of those whose runs are at hand.
         records: the runs, one per seed; none for ``teacher used``.
         values: their accuracies, in percent.
         rank: ``best`` or ``second`` of its column's distilled students.
@@ -63,6 +64,7 @@ class Cell:
     kind: str
     recipe: str = ""
     trained_under: Settings = ()
+    trainings: tuple[tuple[tuple[int | None, ...], Settings], ...] = ()
     column: Column
     summary: Summary
     records: tuple[Record, ...] = ()
@@ -91,7 +93,12 @@ class Cell:
     def published_in(self, column: Column) -> Fact | None:
         """What is published for it on the same data, under the same protocol and of the same choice of an epoch."""
         select = "last" if self.entry == "teacher used" else self.select  # a student learns from the last one
-        return next((fact for fact in self.known_in(column) if fact.fits(self.images, self.protocol, select)), None)
+        of = self.measured()
+        return next((fact for fact in self.known_in(column) if all(fact.fits(*each, select) for each in of)), None)
+
+    def measured(self) -> tuple[tuple[tuple[int | None, ...], Settings], ...]:
+        """Images and protocol of what it is the accuracy of: of the runs, or of the teachers used as far as known."""
+        return self.trainings or ((self.images, self.protocol),)
 
 
 def lines(cells: Iterable[Cell]) -> list[list[Cell]]:
@@ -102,6 +109,11 @@ def lines(cells: Iterable[Cell]) -> list[list[Cell]]:
 def by_column(line: Iterable[Cell]) -> dict[Column, Cell]:
     """The cells of one line, each under its column."""
     return {cell.column: cell for cell in line}
+
+
+def in_column(line: list[Cell], column: Column) -> Cell:
+    """The cell that a line has in a column; where it has none its first, which tells the line."""
+    return by_column(line).get(column, line[0])
 
 
 def columns(cells: Iterable[Cell]) -> list[Column]:

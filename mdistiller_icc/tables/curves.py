@@ -47,18 +47,20 @@ def read(folders: Iterable[str], metric: str) -> list[Point]:
 
 def _accuracies(folder: str, key: str) -> dict[int, float]:
     """One value by epoch; unreadable lines are passed over, and the later of two lines of an epoch counts."""
-    found = {}
+    found: dict[int, float] = {}
     try:
         with open(os.path.join(folder, "metrics.jsonl"), encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
                     metrics = json.loads(line)
-                    found[int(metrics["epoch"])] = float(metrics[key])
-                except (ValueError, KeyError, TypeError, RecursionError):
+                    epoch, accuracy = metrics["epoch"], float(metrics[key])
+                except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                     continue
+                if type(epoch) is int and epoch > 0 and 0 <= accuracy <= 100:
+                    found[epoch] = accuracy
     except OSError:
         return {}
-    return {epoch: value for epoch, value in found.items() if 0 <= value <= 100}
+    return found
 
 
 def accuracy_range(curves: Sequence[Curve]) -> tuple[float, float]:

@@ -66,4 +66,5 @@ def _sheet(column: Column, cells: list[Cell], found: dict[tuple[Any, ...], Cell]
         notes.append(f"Published for {column[0]}: box AP {PUBLISHED[column[0]]} [torchvision's own figures; tier A].")
     heads = [Head((AP[metric],)) for metric in metrics]
     caption = f"Average precision in % as pycocotools measures it, {of}."
-    return Sheet("students", f"Every figure: {headed(column)}", caption, ["Method", "Teacher"], heads, rows, notes)
+    kind, title = "students" if len(column) > 1 else "networks", f"Every figure: {headed(column)}"
+    return Sheet(kind, title, caption, ["Method", "Teacher"], heads, rows, notes, column)

@@ -14,6 +14,7 @@ FIELDS = (
     *("metric", "select", "n", "mean", "std", "seeds", "values", "rank"),
     *("gain", "gain_low", "gain_high", "gain_n", "gain_over"),
     *("published", "published_epoch", "published_protocol", "source", "tier", "folder", "reason"),
+    *("num_classes", "num_train", "num_test", "gain_note"),  # new ones at the end, where they move no other
 )
 """What a line of the CSV holds; JSON has the settings as they were recorded and the folders besides."""
 
@@ -32,6 +33,7 @@ def _entry(cell: Cell) -> dict[str, Any]:
     teacher = cell.column[0] if len(cell.column) > 1 else None
     entry: dict[str, Any] = {
         "dataset": cell.dataset,
+        **dict(zip(("num_classes", "num_train", "num_test"), cell.images, strict=True)),
         "protocol": describe(cell.protocol),
         "protocol_settings": dict(cell.protocol),
         "metric": cell.metric,
@@ -56,6 +58,8 @@ def _entry(cell: Cell) -> dict[str, Any]:
         entry["folders"] = [record.folder for record in cell.records]
     if cell.entry == "distilled":
         entry["rank"] = cell.rank
+    if cell.gain:
+        entry["gain_note"] = cell.gain.note
     if cell.gain and (difference := cell.gain.difference):
         low, high = difference.interval or (None, None)
         entry |= {"gain": _rounded(difference.mean), "gain_low": _rounded(low), "gain_high": _rounded(high)}

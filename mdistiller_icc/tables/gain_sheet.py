@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from mdistiller_icc.tables.cells import Cell, by_column, columns, lines
+from mdistiller_icc.tables.cells import PLAIN, Cell, by_column, columns, lines
 from mdistiller_icc.tables.counts import common, times
 from mdistiller_icc.tables.gains import MeanGain, mean_gain
 from mdistiller_icc.tables.records import KINDS, Column
@@ -21,8 +21,8 @@ def gain_sheet(distilled: list[Cell]) -> Sheet:
     shown = [*differences(distilled), *(mean.difference for by_pair in means.values() for mean in by_pair.values())]
     n, most = common(difference.n for difference in differences(distilled))
     rows = []
-    for line in with_difference(distilled):
-        labels, found = [named(line[0].method, line[0].settings), _teachers(line)], by_column(line)
+    for teachers, line in _compared(distilled):
+        labels, found = [named(line[0].method, line[0].settings), teachers], by_column(line)
         rows.append(Line(labels, [gain_of(found.get(pair), n) for pair in pairs], True))
     for teachers, by_pair in means.items():
         places = [_points(by_pair[pair].difference, n) if pair in by_pair else None for pair in pairs]
@@ -34,17 +34,20 @@ def gain_sheet(distilled: list[Cell]) -> Sheet:
     return Sheet("gains", "Gain of the ICC teacher", caption, ["Method", "Teachers"], heads, rows, notes)
 
 
-def _teachers(line: list[Cell]) -> str:
-    over = next(cell.gain.over for cell in line if cell.gain)
-    return f"{teacher_named('icc', line[0].recipe)} − {KINDS[over]}"
+def _compared(distilled: list[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+    """The lines that have a gain, parted by the kind of the plain teacher, each with its teachers in words."""
+    for line in with_difference(distilled):
+        for kind in PLAIN:
+            if over := [cell for cell in line if cell.gain and cell.gain.difference and cell.gain.over == kind]:
+                yield f"{teacher_named('icc', line[0].recipe)} − {KINDS[kind]}", over
 
 
 def _means(distilled: list[Cell]) -> dict[str, dict[Column, MeanGain]]:
     """The mean over the methods of every kind of ICC teacher, by pair, where there are several."""
     several: dict[str, dict[Column, list[Cell]]] = {}
-    for line in with_difference(distilled):
+    for teachers, line in _compared(distilled):
         for cell in line:
-            several.setdefault(_teachers(line), {}).setdefault(cell.column, []).append(cell)
+            several.setdefault(teachers, {}).setdefault(cell.column, []).append(cell)
     means = {
         teachers: {pair: mean for pair, cells in by_pair.items() if (mean := mean_gain(cells))}
         for teachers, by_pair in several.items()
@@ -101,13 +104,15 @@ def gainless(cells: list[Cell]) -> list[str]:
     """The rows, and the columns of rows, that are blank or missing among the gains."""
     notes = []
     for line in lines(cells):
-        missing = [(cell, cell.gain.note) for cell in line if cell.gain and not cell.gain.difference]
-        if missing:
-            cell, reason = missing[0]
-            method = named(cell.method, cell.settings)
-            where = [f"{method} with {teacher_named('icc', cell.recipe)}" if cell.recipe else method]
-            where += map(headed, columns(cell for cell, _ in missing)) if any(differences(line)) else []
-            notes.append(f"{', '.join(where)}: {reason}.")
+        missing: dict[str, list[Cell]] = {}
+        for cell in line:
+            if cell.gain and not cell.gain.difference:
+                missing.setdefault(cell.gain.note, []).append(cell)
+        method, recipe = named(line[0].method, line[0].settings), line[0].recipe
+        who = f"{method} with {teacher_named('icc', recipe)}" if recipe else method
+        for reason, several in missing.items():
+            where = map(headed, columns(several) if len(several) < len(line) else [])
+            notes.append(f"{', '.join([who, *where])}: {reason}.")
     return notes
 
 

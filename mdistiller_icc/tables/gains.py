@@ -7,8 +7,8 @@ from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
-from mdistiller_icc.tables.cells import PLAIN, Cell, Gain, by_column, lines
-from mdistiller_icc.tables.records import KINDS, Column
+from mdistiller_icc.tables.cells import PLAIN, Cell, Gain
+from mdistiller_icc.tables.records import KINDS
 from mdistiller_icc.tables.settings import Settings, describe, varied
 from mdistiller_icc.tables.statistics import Difference, difference
 
@@ -27,36 +27,33 @@ def with_gains(cells: list[Cell], trainings: Mapping[str, Training]) -> list[Cel
         cells: in the table's order.
         trainings: how teachers were made, by the digest of their checkpoints.
     """
-    table = lines(cells)
-    made: list[Cell] = []
-    for line in table:
-        found = _gains(line, table, trainings) if line[0].kind == "icc" else {}
-        made += [replace(cell, gain=found.get(cell.column)) for cell in line]
-    return made
+    plain = [cell for cell in cells if cell.kind in PLAIN]
+    return [replace(cell, gain=_found(cell, plain, trainings)) if cell.kind == "icc" else cell for cell in cells]
 
 
-def _gains(icc: list[Cell], table: list[list[Cell]], trainings: Mapping[str, Training]) -> dict[Column, Gain]:
-    """The gains of one line over the one plain line that it can be compared with, or why there is none.
+def _found(icc: Cell, plain: list[Cell], trainings: Mapping[str, Training]) -> Gain | None:
+    """The gain over the one plain cell that it can be compared with, or why there is none.
 
-    Without any plain line there is nothing to compare, and nothing to tell.
+    Without any plain cell there is nothing to compare, and nothing to tell.
     """
     reasons: list[str] = []
-    for kind in PLAIN:
-        of_kind = [line for line in table if line[0].kind == kind]
-        rivals = [line for line in of_kind if _alike(line[0]) == _alike(icc[0])]
+    for kind in (kind for kind in PLAIN if any(cell.kind == kind for cell in plain)):
+        here = [cell for cell in plain if cell.kind == kind and cell.column == icc.column]
+        rivals = [cell for cell in here if _alike(cell) == _alike(icc)]
         if len(rivals) > 1:
-            rivals = [line for line in rivals if line[0].trained_under == icc[0].trained_under] or rivals
+            rivals = [cell for cell in rivals if cell.trained_under == icc.trained_under] or rivals
         if len(rivals) == 1:
-            plain = by_column(rivals[0])
-            gains = {c.column: _gain(c, plain[c.column], trainings) for c in icc if c.column in plain}
-            if any(gain.difference for gain in gains.values()):
-                return gains
-            reasons.insert(0, _unshared(kind))
+            gain = _gain(icc, rivals[0], trainings)
+            if gain.difference:
+                return gain
+            reasons.insert(0, gain.note)
         elif rivals:
             reasons.append(f"several {KINDS[kind]} rows could be compared with it")
-        elif of_kind:
+        elif here:
             reasons.append(f"no {KINDS[kind]} teacher's run has the same settings")
-    return {cell.column: Gain("", None, reasons[0]) for cell in icc} if reasons else {}
+        else:
+            reasons.append(f"no {KINDS[kind]} teacher's run of this {'pair' if len(icc.column) > 1 else 'network'}")
+    return Gain("", None, reasons[0]) if reasons else None
 
 
 def _alike(cell: Cell) -> Hashable:
@@ -68,7 +65,7 @@ def _gain(icc: Cell, plain: Cell, trainings: Mapping[str, Training]) -> Gain:
     rival = plain.by_seed()
     by_seed = {seed: value - rival[seed] for seed, value in icc.by_seed().items() if seed in rival}
     if not by_seed:
-        return Gain(plain.kind, None, _unshared(plain.kind))
+        return Gain(plain.kind, None, f"no seed has both a {KINDS[plain.kind]} and an ICC teacher's run")
     return Gain(plain.kind, difference([*by_seed.values()]), _unlike(icc, plain, trainings), by_seed)
 
 
@@ -101,10 +98,6 @@ def mean_gain(cells: Sequence[Cell]) -> MeanGain | None:
         return None
     means = [fmean(by_seed[seed] for by_seed in gains) for seed in sorted(shared)]
     return MeanGain(several, difference(means), len(gained) - len(several))
-
-
-def _unshared(kind: str) -> str:
-    return f"no seed has both a {KINDS[kind]} and an ICC teacher's run"
 
 
 def _unlike(icc: Cell, plain: Cell, trainings: Mapping[str, Training]) -> str:

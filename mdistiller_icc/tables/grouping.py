@@ -47,8 +47,9 @@ def group(records: Collection[Record], metric: str, select: str) -> tuple[list[C
         else:
             values[record.folder] = value
             by_protocol[record.dataset, record.images, record.protocol].append(record)
-    trainings = {r.digest: Training(r.settings, r.protocol) for r in records if r.digest is not None and not r.teacher}
-    sorter = _Sorter(metric, select, values, trainings, left_out)
+    trained = {r.digest: r for r in records if r.digest is not None and not r.teacher}
+    trainings = {digest: Training(r.settings, r.protocol) for digest, r in trained.items()}
+    sorter = _Sorter(metric, select, values, trained, trainings, left_out)
 
     def order(many: list[Record]) -> tuple[str, bool, int, str]:
         return many[0].dataset, all(r.teacher is None for r in many), -len(many), describe(many[0].protocol)
@@ -65,7 +66,7 @@ def only(records: Collection[Record], methods: Collection[str] | None, pairs: Co
         pairs: ``TEACHER:STUDENT``; None for all.
 
     Raises:
-        UserError: no run has one of these names.
+        UserError: no run has one of these names, or none is of these methods and pairs together.
     """
     taught = [record for record in records if record.teacher]
     for what, wanted, known in (
@@ -77,15 +78,18 @@ def only(records: Collection[Record], methods: Collection[str] | None, pairs: Co
                 raise UserError(
                     f"{what}: no run of '{name}'{nearest(name, known)}; there are {', '.join(sorted(known))}"
                 )
+    kept = {
+        record.folder
+        for record in taught
+        if (methods is None or record.method in methods) and (pairs is None or ":".join(record.column) in pairs)
+    }
+    if methods and pairs and not kept:
+        raise UserError(f"--methods, --pairs: no run of {', '.join(methods)} is of {', '.join(pairs)}")
     networks = None if pairs is None else {name for pair in pairs for name in pair.split(":")}
     return [
         record
         for record in records
-        if (
-            (methods is None or record.method in methods) and (pairs is None or ":".join(record.column) in pairs)
-            if record.teacher
-            else networks is None or record.student in networks
-        )
+        if (record.folder in kept if record.teacher else networks is None or record.student in networks)
     ]
 
 
@@ -96,6 +100,7 @@ class _Sorter:
     metric: str
     select: str
     values: dict[str, float]
+    trained: dict[str, Record]
     trainings: dict[str, Training]
     left_out: list[LeftOut]
 
@@ -197,8 +202,13 @@ class _Sorter:
                 teachers = [r.teacher for cell in students for r in cell.records if r.teacher]
                 reached = {(t.seed, t.digest): value for t in teachers if (value := t.figure(self.metric)) is not None}
                 if reached:
-                    used = replace(students[0], entry="teacher used", line=i, method="", settings="")
-                    cells.append(replace(used, summary=summarise([*reached.values()]), records=(), values=()))
+                    own = [self.trained[t.digest] for t in teachers if t.digest in self.trained]
+                    used = replace(
+                        students[0], entry="teacher used", line=i, method="", settings="", records=(), values=(),
+                        summary=summarise([*reached.values()]),
+                        trainings=tuple(dict.fromkeys((r.images, r.protocol) for r in own)),
+                    )  # fmt: skip
+                    cells.append(used)
         return sorted(cells, key=_order)
 
 

@@ -61,15 +61,15 @@ def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:
     teachers, alone, distilled = (by_entry.get(entry, []) for entry in ("teacher used", "student alone", "distilled"))
     pairs = columns(distilled)
     first = distilled[0]
-    above_below = [line[0] for line in [*lines(teachers), *lines(alone), *lines(distilled)]]
-    known = {pair for pair in pairs if any(line.known_in(pair) for line in above_below)}
+    above_below = [*lines(teachers), *lines(alone), *lines(distilled)]
+    known = {pair for pair in pairs if any(line[0].known_in(pair) for line in above_below)}
     beside = Beside(pairs, above_below, published)
     once = {(cell.line, cell.column[1:]): cell for cell in alone}  # which stands beside each of its teachers
     n, most = common(cell.summary.n for cell in [*distilled, *once.values()])
 
     rows: list[Line] = []
     above = ""
-    for line in [*lines(teachers), *lines(alone), *lines(distilled)]:
+    for line in above_below:
         block = named(line[0].method, line[0].settings) if line[0].entry == "distilled" else line[0].entry
         rows.append(Line(labels(line[0]), beside.places(line, n), block != above))
         above = block
@@ -97,7 +97,7 @@ def labels(cell: Cell) -> list[str]:
 def _networks(networks: list[Cell], alone: bool, published: bool) -> Sheet:
     """Teachers, and other networks trained without one, by recipe, published values beside ours."""
     n, most = common(cell.summary.n for cell in networks)
-    beside = Beside(columns(networks), [line[0] for line in lines(networks)], published)
+    beside = Beside(columns(networks), lines(networks), published)
     rows: list[Line] = []
     for line in lines(networks):
         label = named(teacher_named(line[0].kind, ""), line[0].settings)

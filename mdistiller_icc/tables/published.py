@@ -18,6 +18,8 @@ TIERS = {
 EPOCHS = {"last": "last epoch", "best": "best test epoch", "": "epoch not stated"}
 BESIDE = {"last": ("last", ""), "mean10": ("last", ""), "best": ("best", ""), "heldout": ()}
 """The published epochs that stand beside an accuracy, by how it is chosen (``--select``)."""
+FREE = ("precision", "compile", "upstream", "sync_bn", "batch_norm_images")
+"""What a run's protocol may say that published ones are silent of: their authors vary it too, or it is their code's."""
 SINGLE_RUN = "; single run"
 ELSEWHERE = ("240 epochs; lr 0.1; Nesterov", "independent reproduction")
 """Protocols of sources that no run here is under, or of which too little is told: their values stand beside none."""
@@ -89,10 +91,12 @@ class Benchmark(NamedTuple):
 
     Attributes:
         images: the numbers of classes, training and test images.
+        image_size: of the data set, which a record says only where it was asked for.
         protocol: what a run's record must say to stand beside them; learning rates differ by the student.
     """
 
     images: tuple[int, int, int]
+    image_size: int
     learning_rates: tuple[float, ...]
     protocol: dict[str, Any]
 
@@ -103,9 +107,10 @@ class Benchmark(NamedTuple):
 
     def holds(self, images: tuple[int | None, ...], protocol: Settings) -> bool:
         """Whether a run was on this data and under this protocol."""
-        recorded = dict(protocol)
-        same = all(recorded.get(key) == value for key, value in self.protocol.items())
-        return same and images == self.images and recorded.get("lr") in self.learning_rates
+        recorded = {key: value for key, value in protocol if key not in FREE}
+        lr, size = recorded.pop("lr", None), recorded.pop("image_size", self.image_size)
+        same = recorded == self.protocol and images == self.images and size == self.image_size
+        return same and lr in self.learning_rates
 
 
 @cache
@@ -129,8 +134,8 @@ def benchmarks() -> dict[str, dict[str, Benchmark]]:
             "holdout": 0,
         }
         images = int(row["num_classes"]), int(row["num_train"]), int(row["num_test"])
-        rates = tuple(map(float, row["lr"].split()))
-        found.setdefault(row["dataset"], {})[row["protocol"]] = Benchmark(images, rates, protocol)
+        size, rates = int(row["image_size"]), tuple(map(float, row["lr"].split()))
+        found.setdefault(row["dataset"], {})[row["protocol"]] = Benchmark(images, size, rates, protocol)
     return found
 
 

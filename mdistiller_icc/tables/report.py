@@ -60,7 +60,8 @@ class Line:
 class Sheet:
     """One table: a title, a sentence that says how to read it, its columns and lines, and the notes below.
 
-    ``kind`` is ``students``, ``gains`` or ``networks``; ``keys`` head the labels of the lines.
+    ``kind`` is ``students``, ``gains`` or ``networks``; ``keys`` head the labels of the lines. ``of`` is the pair or
+    network that all of it is of, where its columns are figures instead.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Sheet:
     heads: list[Head]
     lines: list[Line]
     notes: list[str]
+    of: Column = ()
 
     def shown(self) -> Iterator[Shown]:
         """All that is not blank."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.studies import curves
 from mdistiller_icc.studies.convergence import epochs_until, final
 from mdistiller_icc.studies.pareto import front
@@ -112,9 +113,20 @@ def test_the_pictures(tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("values, ticks", [
+    ([[1], [1, 2]], ["[1]", "[1, 2]"]), ([0.5, 0.1], ["0.1", "0.5"]), (["b", "a"], ["b", "a"]),
+])  # fmt: skip
+def test_a_setting_may_vary_over_numbers_words_and_lists(tmp_path, monkeypatch, values, ticks):
+    drawn = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_xticks", lambda axis, at, labels: drawn.append(labels))
+    found = [result("a_icc", epochs=3 + i, KEY=value) for i, value in enumerate(values)]
+    curves.sensitivity(found, "KEY", 0.9, "test", tmp_path / "sensitivity.png")
+    assert drawn == [ticks, ticks]
+
+
 def test_results_are_read_from_the_runs_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs = plan(load("ablation_margin"), seeds=[0])
+    runs = plan(load("ablation_margin"), seeds=[0], options=["SOLVER.EPOCHS", "2"])
     for i, run in enumerate(runs):
         run.folder.mkdir(parents=True)
         lines = [{"epoch": 1, "test_top1": 10.0 + i}, {"epoch": 2, "test_top1": 40.0}]
@@ -127,3 +139,15 @@ def test_results_are_read_from_the_runs_folders(tmp_path, monkeypatch):
     assert all(one.top1 == 40.0 for one in found)
     student = next(one for one in found if one.recipe == "resnet56_icc,ICC.MARGIN:0.7" and one.method == "KD")
     assert student.varied == {"ICC.MARGIN": 0.7} and student.trained == "resnet20"
+    file = runs[3].folder / "metrics.jsonl"
+    for damaged in (lines[:1], ["", *lines], [lines[0], 1], []):
+        file.write_text("".join(json.dumps(line) + "\n" for line in damaged))
+        with pytest.raises(UserError, match="metrics.jsonl: missing or damaged, .* epochs 1 to 2; without the record"):
+            results(runs, 0.3)
+    for damaged in (b'{"epoch": 1}\n{"ep', b"\xff"):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"^{file}: "):
+            results(runs, 0.3)
+    file.unlink()
+    with pytest.raises(UserError, match=f"^{file}: "):
+        results(runs, 0.3)

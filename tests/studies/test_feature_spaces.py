@@ -35,11 +35,11 @@ def study(tmp_path, monkeypatch):
     return planned(TABLE)
 
 
-def planned(content):
+def planned(content, seeds=(0, 1)):
     """A table and its runs, whose teachers are untrained networks in the store."""
     Path("mine.yaml").write_text(yaml.safe_dump(content))
     table = load("mine.yaml")
-    runs = plan(table, seeds=[0, 1])
+    runs = plan(table, seeds=seeds)
     for i, run in enumerate(run for run in runs if run.role == "teacher"):
         torch.manual_seed(i)
         network = register().host.models("digits")["resnet8"][0](num_classes=10)
@@ -81,6 +81,25 @@ def test_every_recipe_has_its_row_though_their_files_have_one_name(study, capsys
     assert len(rows(folder / "classes.csv")) == 6 * 10
     assert (folder / "tsne.png").exists()
     assert {"entropy_T4", "within_share_T4"} <= seeds[0].keys() and float(seeds[0]["entropy_T4"]) > 0
+
+
+def test_parts_may_have_seeds_of_their_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    parts = [
+        {"seeds": [0], "teachers": {"icc": {"vary": {"ICC.MARGIN": [0.1]}}}},
+        {"seeds": [1, 2], "teachers": {"vanilla": None, "icc": None}},
+    ]
+    table, runs = planned(TABLE | {"parts": parts}, seeds=None)
+    analyses.analyse(table, runs, "cpu")
+    told = capsys.readouterr().out.partition("of every seed")[0]
+    assert "mean over seeds (n = 2, elsewhere as in brackets):" in told
+    folder = tmp_path / "output/mine/geometry_mine"
+    for name, count, seeds in (("icc,ICC.MARGIN:0.1", " (1)", "0"), ("vanilla", "", "12"), ("icc", "", "12")):
+        own = [row for row in rows(folder / "teachers.csv") if row["teacher"] == f"resnet8_{name}"]
+        intra = sum(float(row["intra"]) for row in own) / len(own)
+        (line,) = (line for line in told.splitlines() if line.startswith(f"| resnet8_{name}{count} | "))
+        assert "".join(row["seed"] for row in own) == seeds and line.split(" | ")[2] == f"{intra:.3f}"
 
 
 def test_without_matplotlib_there_are_the_figures_alone(study, capsys, tmp_path, monkeypatch):

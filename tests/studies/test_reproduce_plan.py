@@ -129,6 +129,9 @@ def test_two_meanings_of_one_name_are_refused():
         plan(table(pairs=pairs))
 
 
+FROM_FILE = {"DISTILLER": {"TEACHER_CKPT": "mine.pth"}}
+
+
 @pytest.mark.parametrize(
     "changed, message",
     [
@@ -136,6 +139,13 @@ def test_two_meanings_of_one_name_are_refused():
         ({"pairs": [Pair("resnet14", "resnet88", {}, {})]}, "DISTILLER.STUDENT: no network 'resnet88'"),
         ({"pairs": [Pair("resnet15", "resnet8", {}, {})]}, "no network 'resnet15' for digits (did you mean"),
         ({"teachers": {"icc": Kind({"ICC": {"MARGIN": 3.0}}, {})}}, "ICC.MARGIN must be between -1 and 1, not 3.0"),
+        ({"pairs": [Pair("resnet14_icc", "resnet8", {}, {})]}, "'resnet14_icc' names a teacher of the store; name the"),
+        ({"pairs": [Pair("resnet14", "resnet8_vanilla", {}, {})]}, "name the architecture, resnet8; kinds of teachers"),
+        ({"methods": {"KD": FROM_FILE}}, "settings: DISTILLER.TEACHER_CKPT is set by the rest of the table for each"),
+        (
+            {"pairs": [Pair("resnet14", "resnet8", FROM_FILE, {})]},
+            "settings: DISTILLER.TEACHER_CKPT is set by the rest",
+        ),
         ({"settings": {"SOLVER": {"TRAINER": "bas"}}}, "SOLVER.TRAINER: no trainer 'bas'"),
         (
             {"settings": {"SOLVER": {"TYPE": "sgd"}}},

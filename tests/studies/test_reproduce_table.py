@@ -52,6 +52,15 @@ WRONG = {
     "protocol": (GOOD | {"epochs": {"full": 2}}, "epochs: 'short' is missing"),
     "vary without values": (GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": []}}}}, "vary: ICC.MARGIN is empty"),
     "vary without a list": (GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": 1}}}}, "a list of values"),
+    "vary over equal values": (
+        GOOD | {"teachers": {"icc": {"vary": {"ICC.MARGIN": [0.3, 1, 1.0]}}}},
+        "vary: ICC.MARGIN: 1 and 1.0 are the same",
+    ),
+    "method that is no text": (GOOD | {"methods": {1: None}}, "methods wants names with settings, got 1"),
+    "method of a pair that is no text": (
+        GOOD | {"pairs": [{"teacher": "a", "student": "b", "methods": {None: None}}]},
+        r"pairs\[0\]: methods wants names with settings, got None",
+    ),
     "pretrained is trained": (GOOD | {"teachers": {"pretrained": {"SOLVER": {"LR": 1}}}}, "is not trained"),
     "like nothing": (GOOD | {"like": "digit"}, r"like: no table 'digit' \(did you mean 'digits'\?\)"),
     "like no file": (GOOD | {"like": "other.yaml"}, "other.yaml: No such file"),
@@ -143,8 +152,8 @@ def test_pairs_and_methods_are_chosen_by_name(tmp_path):
     assert sorted(names) == ["resnet14_icc,ICC.MARGIN:0.1,seed:0", "resnet14_icc,seed:0", "resnet14_vanilla,seed:0"]
     (part,) = table.only(["resnet14:resnet8"], ["KD"]).parts
     assert (list(part.methods), part.alone, len(part.pairs)) == (["KD"], False, 1)
-    (part,) = table.only(None, ["NONE"]).parts
-    assert (list(part.methods), part.alone) == ([], True)
+    alone, teachers = table.only(None, ["NONE"]).parts
+    assert (list(alone.methods), alone.alone, list(teachers.methods), teachers.alone) == ([], True, [], False)
     assert table.only(None, None) == table
     for chosen, told in (
         (
@@ -171,3 +180,24 @@ def test_the_shipped_tables():
     assert wanted <= set(tables.shipped())
     for name in tables.shipped():
         assert tables.load(name).about, name
+
+
+def test_students_alone_take_no_teachers_but_those_that_have_no_student(tmp_path):
+    table = tables.load(written(tmp_path, GOOD | {"alone": True}))
+    assert [run.name for run in plan(table.only(None, ["NONE"]))] == ["NONE,resnet8,seed:0"]
+    kept = {run.name for run in plan(table.only(None, ["NONE", "KD"])) if run.role == "teacher"}
+    assert kept == {"resnet14_vanilla,seed:0", "resnet14_icc,ICC.MARGIN:0.1,seed:0", "resnet14_icc,seed:0"}
+    pairs = [*GOOD["pairs"], {"teacher": "resnet20", "student": None}]
+    table = tables.load(written(tmp_path, GOOD | {"alone": True, "pairs": pairs}))
+    assert {run.name for run in plan(table.only(None, ["NONE"]))} == {
+        "NONE,resnet8,seed:0", *(name.replace("resnet14", "resnet20") for name in kept)
+    }  # fmt: skip
+    table = tables.load(written(tmp_path, GOOD | {"methods": {}}))
+    assert {run.name for run in plan(table)} == kept, "a table without methods is about its teachers"
+
+
+def test_pairs_and_methods_of_different_parts_are_refused(tmp_path):
+    parts = [{"methods": {"KD": None}}, {"pairs": [{"teacher": "resnet20", "student": "resnet8"}]}]
+    table = tables.load(written(tmp_path, GOOD | {"methods": {"DKD": None}, "parts": parts}))
+    with pytest.raises(UserError, match="--pairs, --methods: .*mine.yaml has no part with KD for resnet20:resnet8$"):
+        table.only(["resnet20:resnet8"], ["KD"])

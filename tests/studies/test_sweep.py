@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mdistiller_icc.engine.divergence import Diverged
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.studies import sweep
 
 VALUES = ["0", "0.01", "0.02", "0.05"]
@@ -29,13 +30,13 @@ def swept(tmp_path, monkeypatch, capsys):
     """A sweep whose runs are not made: ``swept(figures)`` with a function from λ to what one is measured to be."""
     monkeypatch.chdir(tmp_path)
 
-    def make(figures, status=0):
+    def make(figures, status=0, line=LINE):
         def measure(path, options, seed, device):
             value = options[options.index("ICC.WEIGHT") + 1]
             return dict.fromkeys(sweep.FIGURES) | {"top1": 50.0, "run": value} | figures(value)
 
         monkeypatch.setattr(sweep, "measure", measure)
-        assert sweep.main(LINE) == status
+        assert sweep.main(line) == status
         rows = json.loads((tmp_path / "out/sweep.json").read_text())["rows"]
         return (tmp_path / "out/sweep.md").read_text(), rows, capsys.readouterr().err
 
@@ -62,3 +63,30 @@ def test_a_run_that_diverges_is_left_out_and_told(swept):
     text, rows, error = swept(figures, status=1)
     assert [row["value"] for row in rows] == VALUES[:3] and "| 0.02 |" in text and "| 0.05 |" not in text
     assert "left out: cross-entropy,ICC.WEIGHT:0.05, seed 0: epoch 1, step 3 of 5: loss_kd is nan" in error
+
+
+def test_a_second_sweep_goes_on_with_the_first_ones_summary(swept, tmp_path):
+    swept(lambda value: {"ratio": 0.5})
+    more = ["--values", "0.05", "0.1", "--seeds", "0", "1", *LINE[1 + len(VALUES) :]]
+    text, rows, _ = swept(lambda value: {"ratio": 0.7}, line=more)
+    assert [(row["value"], row["seed"], row["ratio"]) for row in rows] == [
+        ("0", 0, 0.5), ("0.01", 0, 0.5), ("0.02", 0, 0.5), ("0.05", 0, 0.7), ("0.05", 1, 0.7), ("0.1", 0, 0.7),
+        ("0.1", 1, 0.7),
+    ]  # fmt: skip
+    assert all(f"| cross-entropy | {value} | " in text for value in (*VALUES, "0.1"))
+
+
+@pytest.mark.parametrize("other", [
+    ["--key", "ICC.MARGIN", *LINE], ["--cfg", "teacher.yaml", *LINE], [*LINE, "SOLVER.EPOCHS", "3"],
+])  # fmt: skip
+def test_another_sweeps_summary_is_not_overwritten(swept, tmp_path, other):
+    swept(lambda value: {"ratio": 0.5})
+    (tmp_path / "teacher.yaml").write_text("ICC: {WEIGHT: 0.02}")
+    before = (tmp_path / "out/sweep.json").read_text()
+    with pytest.raises(UserError, match="out/sweep.json: holds the sweep of another setting, .*name another --out"):
+        sweep.main(other)
+    assert (tmp_path / "out/sweep.json").read_text() == before
+    for text in ("{", "[]", '{"rows": [1]}'):
+        (tmp_path / "out/sweep.json").write_text(text)
+        with pytest.raises(UserError, match="out/sweep.json: is no summary of a sweep"):
+            sweep.main(other)

@@ -278,3 +278,24 @@ def test_there_is_no_mean_of_one_method_or_of_one_seed(output, methods):
             for seed in range(2 if len(methods) == 1 else 1):
                 output.run(method=method, kind=kind, seed=seed, top1=70.0 + seed)
     assert "Mean of the methods" not in render([output.root])
+
+
+def test_every_column_has_its_gain_over_the_plain_teacher_it_has_or_says_why_not(output):
+    second, third, fourth = ("vgg13", "vgg8"), ("resnet110", "resnet32"), ("resnet110", "resnet20")
+    for seed in range(2):
+        output.run(seed=seed, top1=70.0)
+        output.run(seed=seed, top1=60.0, kind="pretrained", teacher={"seed": None, "digest": "sha256:p"}, pair=second)
+        for pair, top1 in ((PAIR, 71.0), (second, 62.0), (third, 65.0), (fourth, 65.0)):
+            output.run(seed=seed, top1=top1, kind="icc", pair=pair)
+    output.run(seed=5, top1=69.0, pair=fourth)
+    cells = only(output)
+    assert [(gain.over, gain.difference.mean) for gain in gains(cells)] == [("vanilla", 1.0), ("pretrained", 2.0)]
+    said = " ".join(render([output.root], published=False).split())
+    for row in (
+        "| KD | ICC − plain | +1.00 [+1.00, +1.00] |",
+        "| KD | ICC − pretrained | |",
+        "| +2.00 [+2.00, +2.00] |",
+        "KD, resnet110 → resnet32: no plain teacher's run of this pair.",
+        "KD, resnet110 → resnet20: no seed has both a plain and an ICC teacher's run.",
+    ):
+        assert row in said

@@ -166,6 +166,9 @@ def test_published_values_stand_beside_runs_on_the_same_data_and_protocol(output
         {"protocol": {"views": 2, "strong_view": "randaugment-10"}},
         {"protocol": {"fraction": 0.5}},
         {"protocol": {"holdout": 0.1}},
+        {"protocol": {"start": "sha256:abc"}},
+        {"protocol": {"image_size": 64}},
+        {"protocol": {"tree": "sha256:abc"}},
     ],
 )
 def test_published_values_do_not_stand_beside_other_data_or_another_protocol(output, change):
@@ -175,7 +178,10 @@ def test_published_values_do_not_stand_beside_other_data_or_another_protocol(out
     assert re.search("Published values of KD are of 240 epochs, batch 64, SGD.* 100 classes, so none stands", table)
 
 
-@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"lr": 0.01}, {"compile": True}, {"fraction": 1}])
+@pytest.mark.parametrize("change", [
+    {"precision": "bf16"}, {"lr": 0.01}, {"compile": True}, {"fraction": 1}, {"upstream": True}, {"image_size": 32},
+    {"sync_bn": True}, {"batch_norm_images": 32},
+])  # fmt: skip
 def test_what_the_literature_varies_too_is_let_through(output, change):
     output.run(method="KD", protocol=change)
     assert 70.66 in shown(output)[0]
@@ -202,6 +208,30 @@ def test_networks_without_a_teacher_stand_beside_what_is_published_for_them(outp
     assert table.count("72.34 [A1]") == table.count("not published here") == 1
     assert "resnet8 |" in table and "[A1] RepDistiller README" in table
     assert "ublished" not in render([output.root], published=False)
+
+
+def test_a_teachers_value_stands_beside_teachers_that_were_trained_so(output):
+    """Whatever their students' protocol; where the run that trained one is not at hand, that is taken for it."""
+
+    def teacher(protocol, pair, **images):
+        output.run(method="NONE", role="teacher", protocol=protocol, digest=f"sha256:{pair[0]}", pair=pair, **images)
+
+    def of_teachers():
+        used = [cell for cell in cells(output) if cell.entry == "teacher used"]
+        return {cell.column: cell.published and cell.published.value for cell in used}
+
+    one, other = ("resnet56", "resnet20"), ("vgg13", "vgg8")
+    for pair in (one, other):
+        output.run(pair=pair, teacher={"digest": f"sha256:{pair[0]}"})
+    assert of_teachers() == {one: 72.34, other: 74.64}
+    teacher({"epochs": 20, "fraction": 0.1}, one, num_train=5000)
+    assert of_teachers() == {one: None, other: 74.64}
+    assert "72.34" not in shown(output)[1] and "| Teacher | plain | 72.00 | not published here |" in shown(output)[1]
+    output.run(pair=other, teacher={"digest": f"sha256:{other[0]}"}, protocol={"epochs": 100})
+    teacher({}, other)
+    assert [cell.published.value for cell in cells(output) if cell.entry == "teacher used" and cell.published] == [
+        74.64, 74.64
+    ]  # fmt: skip
 
 
 def test_a_network_is_published_once_however_many_pairs_it_is_in():

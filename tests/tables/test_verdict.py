@@ -55,3 +55,21 @@ def test_one_seed_is_no_comparison_and_one_kind_neither(output):
     assert verdict([output.root]) == (
         "Verdict: none yet, for one seed is no comparison (KD (+1.00 points)); make more with --seeds 0 1 2."
     )
+
+
+def test_no_comparison_takes_the_place_of_another_of_its_name(output):
+    """Of another data set, of a teacher without students, of a teacher made otherwise."""
+    fill(output, STEADY, {"KD": less(STEADY)})
+    for seed in range(3):
+        for kind, gain in (("vanilla", 0), ("icc", WILD[seed])):
+            output.run(method="KD", kind=kind, seed=seed, top1=60 + gain, dataset="digits")
+        for method, gain in (("NONE", 0), ("ICC", -STEADY[seed])):
+            output.run(method=method, role="teacher", seed=seed, top1=70 + gain, pair=("resnet110", ""))
+    for seed in range(3):
+        output.run(method="ICC", role="teacher", seed=seed, top1=72 + WILD[seed], settings={"MARGIN": 0.5})
+    assert verdict([output.root]) == (
+        "Verdict: ICC helps the teacher (MARGIN not recorded) resnet56 on cifar100 (+1.00 points), harms the teacher "
+        "(MARGIN not recorded) resnet110 on cifar100 (−1.00 points), KD on cifar100 (−1.00 points) and is shown to do "
+        "neither for the teacher (MARGIN 0.5) resnet56 on cifar100 (+0.67 points), KD on digits (+0.67 points), by "
+        "95 % intervals over 3 seeds."
+    )

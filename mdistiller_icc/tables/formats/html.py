@@ -110,7 +110,7 @@ def _header(sheet: Sheet) -> str:
     below = []
     for column, heads in groupby(sheet.heads, key=lambda head: head.column):
         parts = [head.part for head in heads]
-        pair = f' data-pair="{_text(headed(column))}"'
+        pair = f' data-pair="{_text(headed(sheet.of or column))}"'
         if len(parts) == 1:
             top.append(_sortable(at, _column(column), span + pair))
         else:

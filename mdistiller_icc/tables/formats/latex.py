@@ -90,8 +90,9 @@ def _table(section: Section, sheet: Sheet, cells: list[list[str]], parts: list[l
 
 
 def _label(section: Section, sheet: Sheet) -> str:
-    """``tab:cifar100:students``, by which a text refers to the table."""
-    return ":".join(["tab", re.sub(r"[^A-Za-z0-9]+", "-", section.heading).strip("-"), sheet.kind])
+    """``tab:cifar100:students``, by which a text refers to the table; with the pair whose figures it has."""
+    names = section.heading, sheet.kind, "-".join(sheet.of)
+    return ":".join(["tab", *filter(None, (re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") for name in names))])
 
 
 def _notes(sheet: Sheet) -> str:

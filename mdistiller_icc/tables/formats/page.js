@@ -38,6 +38,7 @@ if (form) {
         show(head, has(pairs, head.dataset.pair));
         if (head.dataset.column) shown[head.dataset.column] = has(pairs, head.dataset.pair);
       }
+      show(table.closest("figure"), shown.some(Boolean));
       for (const row of table.tBodies[0].rows) {
         const name = row.cells[0].textContent;
         show(row, has(methods, name) || /^(Teacher|Student alone)/.test(name));
