@@ -24,11 +24,11 @@ from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
-from mdistiller_icc.engine.run_folder import run_name
+from mdistiller_icc.engine.run_folder import RunFolder, run_name
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host
 from mdistiller_icc.paths import expand
-from mdistiller_icc.run import check_place, processes, resolve_device
+from mdistiller_icc.run import check_place, processes, publish, resolve_device
 from mdistiller_icc.run.record import Record
 from mdistiller_icc.run.resolved import Resolved
 from mdistiller_icc.tables.metrics import AP
@@ -172,8 +172,9 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     seed_everything(found.seed)
     choose_kernels(found.precision, found.device)
     data = loaders.load(cfg, found.seed, models.has_masks(found.student))
+    begun = RunFolder(cfg, found.name).begun()
     if found.role == "teacher":
-        ranks.from_first(lambda: check_place(found, overwrite))
+        ranks.from_first(lambda: check_place(found, overwrite, begun=begun))
     taught, whose = (None, None) if found.teacher_kind else _teacher(found, data)
     student = models.build(found.student, cfg, data.num_classes, begin=cfg.DETECTION.BACKBONE)
     trained = base.build(found.distiller, student, taught, cfg, data.num_data).to(found.device)
@@ -184,7 +185,7 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     with trainer.folder.alone(), record.kept():
         trainer.train(resume=resume, overwrite=overwrite)
         if found.role == "teacher":
-            ranks.from_first(lambda: record.publish(trained.student))
+            ranks.from_first(lambda: publish(found, overwrite, record, trained.student, begun=begun))
     if found.role == "teacher":
         print(f"teacher: {found.place}")
     return record.told
