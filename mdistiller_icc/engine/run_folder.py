@@ -82,6 +82,8 @@ def portable(name: str) -> str:
 class RunFolder:
     """``<LOG.PREFIX>/<PROJECT>/<NAME>/`` and the files in it, which of several processes the first alone writes.
 
+    Where that is a symbolic link, the folder that it leads to is the run's.
+
     Args:
         cfg: reads ``LOG.PREFIX`` and ``EXPERIMENT.PROJECT``.
         name: the run's name.
@@ -91,9 +93,9 @@ class RunFolder:
         self.cfg = cfg
         self.name = name
         below, project = Path(cfg.LOG.PREFIX), cfg.EXPERIMENT.PROJECT
-        earlier = below / project / name  # what version 0.1.0 called it
-        begun = earlier.is_dir() or earlier.with_name(f".{name}.before").is_dir()
-        self.path = earlier if begun else below / portable(project) / portable(name)
+        earlier = _linked(below / project / name)  # what version 0.1.0 called it
+        begun = earlier.is_dir() or earlier.with_name(f".{earlier.name}.before").is_dir()
+        self.path = earlier if begun else _linked(below / portable(project) / portable(name))
         self.before = self.path.with_name(f".{self.path.name}.before")
         """Where an overwritten run waits, whole, until its successor has a checkpoint."""
         self.lock = run_lock.path(self.path)
@@ -288,6 +290,11 @@ class RunFolder:
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``record.json``."""
         whole_file.write(self.path / "record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def _linked(path: Path) -> Path:
+    """Where a symbolic link leads; else the path as it is."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

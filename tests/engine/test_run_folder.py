@@ -95,6 +95,20 @@ def test_an_overwritten_run_goes_when_its_successor_has_a_checkpoint(made):
     assert [path.name for path in made.folder.parent.iterdir() if path.is_dir()] == ["run"]
 
 
+def test_a_run_folder_that_is_a_link_stays_one(made, tmp_path):
+    made()
+    elsewhere = tmp_path / "disk/elsewhere"
+    elsewhere.parent.mkdir()
+    made.folder.rename(elsewhere)
+    made.folder.symlink_to(elsewhere)
+    made("SOLVER.EPOCHS", 1, overwrite=True)
+    assert made.folder.is_symlink() and len((elsewhere / "metrics.jsonl").read_text().splitlines()) == 1
+    assert [path.name for path in elsewhere.parent.iterdir() if path.is_dir()] == ["elsewhere"]
+    assert made("SOLVER.EPOCHS", 2, resume=True)["epoch"] == 2
+    with FileLock(elsewhere.with_name(".elsewhere.lock")), pytest.raises(UserError, match="another process is at this"):
+        made("SOLVER.EPOCHS", 2, resume=True)
+
+
 MOVES = (
     (pathlib.Path, "rename"), (pathlib.Path, "mkdir"), (pathlib.Path, "unlink"), (os, "replace"), (os, "rmdir"),
     (os, "unlink"),
