@@ -126,7 +126,7 @@ class RunFolder:
         return self._goes_on() or (isinstance(epochs, int) and epochs > 0)
 
     def _goes_on(self) -> bool:
-        return (self.path / LATEST).exists() or (self.path / PREVIOUS).exists()
+        return any((self.path / name).exists() for name in (LATEST, PREVIOUS, BEST))
 
     def open(self, resume: bool, overwrite: bool) -> bool:
         """Make the folder ready and say whether there is a run to continue in it; see `alone`.
@@ -156,7 +156,7 @@ class RunFolder:
         if begun and resume:
             if not self._goes_on():
                 raise UserError(
-                    f"{self.path}: cannot be resumed: its checkpoint, latest, is gone; --overwrite starts again"
+                    f"{self.path}: cannot be resumed: its checkpoints are gone; --overwrite starts again"
                 )
             return True
         if begun:

@@ -59,11 +59,21 @@ def files(folder):
 
 def test_a_run_whose_checkpoint_was_deleted_is_still_a_run(made):
     made()
+    whole = {name: (made.folder / name).read_bytes() for name in ("student_latest", "best")}
     (made.folder / "latest").unlink()
+    said = Silent()
+    lines = []
+    said.note = lines.append
+    assert made(resume=True, progress=said)["status"] == "finished"
+    best = torch.load(made.folder / "best", weights_only=True)["epoch"]
+    assert lines == [f"output/distill/run/latest: is gone; best serves instead, saved after epoch {best}"]
+    assert (made.folder / "student_latest").read_bytes() == whole["student_latest"]
+    for name in ("latest", "best"):
+        (made.folder / name).unlink(missing_ok=True)
     before = files(made.folder)
     with pytest.raises(UserError, match="holds a run already"):
         made("SOLVER.LR", 0.01)
-    with pytest.raises(UserError, match="its checkpoint, latest, is gone"):
+    with pytest.raises(UserError, match="its checkpoints are gone"):
         made(resume=True)
     assert files(made.folder) == before
 
