@@ -144,20 +144,18 @@ class RunFolder:
         make_folder(self.path)
         self.restore()
         self.restored = False
-        for left in self.path.glob(".*"):  # files it was writing when it was killed
-            if re.fullmatch(r"\..+\.\d+", left.name):
-                left.unlink()
         begun = self.begun()
         if begun and not (resume or overwrite):
             raise UserError(
                 f"{self.path}: holds a run already; --resume continues it, --overwrite starts again, "
                 "EXPERIMENT.NAME gives the new one another name"
             )
+        if begun and resume and not self._goes_on():
+            raise UserError(f"{self.path}: cannot be resumed: its checkpoints are gone; --overwrite starts again")
+        for left in [file for name in WRITTEN for file in self.path.glob(f".{name}.*")]:  # it was being written
+            if re.fullmatch(r".+\.\d+", left.name) and left.is_file():
+                left.unlink()
         if begun and resume:
-            if not self._goes_on():
-                raise UserError(
-                    f"{self.path}: cannot be resumed: its checkpoints are gone; --overwrite starts again"
-                )
             return True
         if begun:
             self.path.rename(self.before)

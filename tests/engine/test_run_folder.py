@@ -190,6 +190,20 @@ def test_a_process_killed_in_its_first_epoch_gives_the_run_back_to_the_next(made
     assert files(made.folder) == before
 
 
+def test_of_hidden_files_a_start_clears_those_alone_that_a_run_was_writing(made):
+    made()
+    (made.folder / ".cache.1").mkdir()
+    for name in (".mine.2", ".latest.123", ".student_2.host.123"):
+        (made.folder / name).write_bytes(b"half")
+    before = files(made.folder)
+    with pytest.raises(UserError, match="holds a run already"):
+        made()
+    assert files(made.folder) == before
+    for how in ("resume", "overwrite"):
+        made("SOLVER.EPOCHS", 2, **{how: True})
+        assert sorted(path.name for path in made.folder.glob(".*")) == [".cache.1", ".mine.2"]
+
+
 def test_one_process_at_a_time(made):
     made()
     before = files(made.folder)
