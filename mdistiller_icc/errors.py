@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import io
 import os
 import re
 import signal
@@ -119,8 +120,12 @@ def exit_status(main: Callable[[], int | None]) -> int:
     """Run a command line's ``main`` and return its exit status.
 
     2 for a `UserError` and for a disk, a permission or a path that does not let it work; as a shell would say, 130 for
-    Ctrl-C, 143 for SIGTERM, and 141 where whoever read its output has gone.
+    Ctrl-C, 143 for SIGTERM, and 141 where whoever read its output has gone. A character that the output cannot show is
+    told by its number.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     stop_when_terminated()
     try:
         return main() or 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import shutil
 import sys
@@ -29,8 +28,6 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
         write(str(expand(args.out, "--out")), text)
         print(f"wrote {args.out}")
         return 0
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:  # the reader, such as head, has seen enough

@@ -126,7 +126,7 @@ def one_voice() -> Iterator[None]:
     if several() == 1 or os.environ.get("RANK", "0") == "0":
         yield
         return
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere, contextlib.redirect_stdout(nowhere):
         try:
             try:
                 yield

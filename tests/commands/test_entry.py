@@ -43,6 +43,16 @@ def test_the_quickstarts_help_is_its_own(command):
     assert "Does an ICC teacher help?" in done.stdout and "TABLE" not in done.stdout
 
 
+def test_what_the_output_cannot_show_stops_no_command(command, here):
+    digits = ["-q", "DATASET.TYPE", "digits", "DISTILLER.STUDENT", "resnet8", "SOLVER.EPOCHS", "1", "DATASET.FRACTION"]
+    for encoding, name in (("latin-1", "実験"), ("cp1252", "→")):
+        done = command("tools/train.py", *digits, "0.1", "EXPERIMENT.NAME", name, env={"PYTHONIOENCODING": encoding})
+        assert done.returncode == 0, done.stderr
+        shown = name.encode(encoding, "backslashreplace").decode(encoding)
+        assert done.stdout.endswith(f"run: output/distill/{shown}\n") and shown.startswith("\\u")
+        assert (here / "output/distill" / name / "student_latest").is_file()
+
+
 def test_without_a_word_it_lists_the_commands(capsys):
     assert main([]) == 2
     told = capsys.readouterr().out

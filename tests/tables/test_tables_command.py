@@ -109,7 +109,7 @@ def test_a_reader_that_stops_early_is_no_error(output):
 def test_a_terminal_without_unicode_is_no_error(output, collect):
     output.run()
     done = collect(output.root, env={"PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 0 and "resnet56 ? resnet20" in done.stdout
+    assert done.returncode == 0 and r"resnet56 \u2192 resnet20" in done.stdout
 
 
 @pytest.mark.parametrize(("seeds", "loaded"), [(1, ""), (2, "numpy scipy")])
