@@ -55,11 +55,11 @@ def write(path: str | Path, text: str) -> None:
 
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Give an error of the operating system the name of the file, which it lacks when a disk is full."""
+    """Give an error of the operating system the name of the file: it has none, or that of one that lies aside."""
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        error.filename = str(path)
         raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import io
 import json
 import math
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdistiller_icc import whole_file
 from mdistiller_icc.command_line import Parser, add_configuration, add_quiet, split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
@@ -150,7 +152,7 @@ def _write(
     """Write the three files; a row of ``confusions.csv`` is a true class, a column what its images were taken for."""
     make_folder(folder)
     figures, per_class, crossed = (folder / name for name in ("eval.json", "per_class.csv", "confusions.csv"))
-    figures.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    whole_file.write(figures, json.dumps(result, indent=1, allow_nan=False) + "\n")
     rows: list[Iterable[Any]] = [("class", "images", "correct", "top1")]
     for i, name in enumerate(classes):
         images, correct = sum(confusions[i]), confusions[i][i]
@@ -161,5 +163,6 @@ def _write(
 
 
 def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    whole_file.write(path, text.getvalue())

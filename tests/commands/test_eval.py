@@ -10,7 +10,7 @@ import torch
 
 from mdistiller_icc import data
 from mdistiller_icc.commands.entry import main
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, exit_status
 from mdistiller_icc.run import configure
 
 
@@ -66,6 +66,15 @@ def test_every_class_and_every_confusion(here, printed, judged):
     assert (
         f"test top-1 {result['top1']:.2f} %, top-5 {result['top5']:.2f} %" in told and "written/confusions.csv" in told
     )
+
+
+def test_a_full_disk_leaves_the_earlier_figures(here, printed, full_disk, capsys):
+    printed("eval", "run/best", "--out", "written")
+    before = {file.name: file.read_bytes() for file in (here / "written").iterdir()}
+    with full_disk():
+        assert exit_status(lambda: main(["eval", "run/best", "--out", "written"])) == 2
+    assert capsys.readouterr().err.endswith("error: written/eval.json: File too large\n")
+    assert {file.name: file.read_bytes() for file in (here / "written").iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from mdistiller_icc.builtin.models import cifar_model_dict, tiny_imagenet_model_dict
 from mdistiller_icc.commands import formats
 from mdistiller_icc.commands.entry import main
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, exit_status
 
 ONNX = all(importlib.util.find_spec(module) for module in ("onnx", "onnxscript", "onnxruntime"))
 IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -97,6 +97,17 @@ def test_mistakes(here, words, told):
     with pytest.raises(UserError, match=re.escape(told)):
         main(["export", "run/best", *words])
     assert (here / "taken.pth").read_text() == "mine"
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors", "pt2", *["onnx"] * ONNX])
+def test_a_full_disk_is_told_with_the_name_of_the_file(here, full_disk, capsys, ending):
+    if ending == "safetensors":
+        pytest.importorskip("safetensors")
+    before = sorted(here.iterdir())
+    with full_disk():
+        assert exit_status(lambda: main(["export", "run/best", "--out", f"s.{ending}"])) == 2
+    assert capsys.readouterr().err.endswith(f"error: s.{ending}: File too large\n")
+    assert sorted(here.iterdir()) == before
 
 
 def test_what_a_format_needs_is_told(here, monkeypatch):
