@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from mdistiller_icc.errors import UserError
 
 HOST = socket.gethostname().replace(".", "-") or "here"
 
@@ -51,6 +54,24 @@ def write(path: str | Path, text: str) -> None:
     """Write a text file, which can do without the disk's word; see `replacing`."""
     with replacing(path, sync=False) as file:
         file.write(text.encode("utf-8", "replace"))
+
+
+def check_ours(path: str | Path, begins: str, option: str) -> None:
+    """Refuse to replace a file that is not one of those that the command itself writes; an empty one is nobody's.
+
+    Args:
+        begins: how those begin, as a regular expression.
+        option: that names the file, for the message.
+
+    Raises:
+        UserError: it is another.
+    """
+    if not os.path.isfile(path):
+        return
+    with open(path, encoding="utf-8", errors="replace") as file:
+        beginning = file.read(4096)
+    if beginning and not re.match(begins, beginning):
+        raise UserError(f"{option} {path}: is there, and not what this command writes; move it away or name another")
 
 
 @contextlib.contextmanager

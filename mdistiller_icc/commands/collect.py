@@ -14,6 +14,15 @@ from mdistiller_icc.errors import UserError
 from mdistiller_icc.paths import expand
 from mdistiller_icc.tables import FORMATS, METRICS, SELECTIONS, render
 
+BEGIN = {
+    "md": r"# .*\n\nProtocol: ",
+    "html": r"<!DOCTYPE html>\n(.*\n){,5}<title>Distillation results</title>",
+    "latex": r"% Compiles as it stands\.\n",
+    "csv": "entry,dataset,protocol,",
+    "json": r'\{\n "schema": \d+,\n "metric": ',
+}
+"""How tables begin in the formats that come with the package: ``--out`` takes the place of such files alone."""
+
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Print the table of the runs below some folders, or write it to a file."""
@@ -25,7 +34,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
         args.folders, form, args.select, args.metric, args.pictures, width, args.methods, args.pairs, args.published
     )
     if args.out:
-        write(str(expand(args.out, "--out")), text)
+        write(str(expand(args.out, "--out")), text, form)
         print(f"wrote {args.out}")
         return 0
     try:
@@ -65,12 +74,14 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     return made
 
 
-def write(path: str, text: str) -> None:
-    """Write a file at once or not at all, and none of a run's."""
+def write(path: str, text: str, form: str) -> None:
+    """Write a file at once or not at all, and none in the place of a run's or of what is no table."""
     beside = os.path.join(os.path.dirname(os.path.realpath(path)), "record.json")
     if os.path.realpath(path) == beside or (os.path.lexists(path) and os.path.exists(beside)):
         raise UserError(f"{path}: would take the place of a run's file; name another with --out")
     try:
+        if form in BEGIN:
+            whole_file.check_ours(path, "|".join(BEGIN.values()), "--out")
         whole_file.write(path, text)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
