@@ -30,9 +30,8 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     by_suffix = {form.SUFFIX: name for name, form in FORMATS.items()}
     form = args.format or by_suffix.get(os.path.splitext(args.out or "")[1], "md")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not args.out else None
-    text = render(
-        args.folders, form, args.select, args.metric, args.pictures, width, args.methods, args.pairs, args.published
-    )
+    folders, pictures = ([expand(path, "FOLDER") for path in paths] for paths in (args.folders, args.pictures))
+    text = render(folders, form, args.select, args.metric, pictures, width, args.methods, args.pairs, args.published)
     if args.out:
         write(str(expand(args.out, "--out")), text, form)
         print(f"wrote {args.out}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdistiller_icc import whole_file
 from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.own_code import import_all
-from mdistiller_icc.paths import make_folder
+from mdistiller_icc.paths import expand, make_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +56,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Export the network that a command line names and say how far the file is from it."""
     own, overrides = split_overrides(words)
     given = parser(prog).parse_intermixed_args(own)
-    (checkpoint, *stray), out = given.words, Path(given.out)
+    (checkpoint, *stray), out = given.words, expand(given.out, "--out")
     if out.suffix not in ENDINGS:
         raise UserError(f"--out {out}: ends in none of {', '.join(ENDINGS)}{nearest(out.suffix, ENDINGS)}")
     if given.images < 1:

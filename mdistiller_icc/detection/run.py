@@ -93,7 +93,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
             raise UserError(
                 f"--teacher: DISTILLER.TYPE {cfg.DISTILLER.TYPE} trains students; {' or '.join(ALONE)} train teachers"
             )
-    if cfg.DETECTION.BACKBONE not in models.BEGINNINGS and not Path(cfg.DETECTION.BACKBONE).is_file():
+    if cfg.DETECTION.BACKBONE not in models.BEGINNINGS and not _backbone(cfg).is_file():
         raise UserError(f"DETECTION.BACKBONE {cfg.DETECTION.BACKBONE}: neither imagenet nor none, nor a file")
     if cfg.DETECTION.MAX_SIZE < max(cfg.DETECTION.MIN_SIZE):
         raise UserError(
@@ -116,6 +116,10 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         layout=torch.contiguous_format,
         strong=None,
     )
+
+
+def _backbone(cfg: CfgNode) -> Path:
+    return expand(cfg.DETECTION.BACKBONE, "DETECTION.BACKBONE")
 
 
 def teacher(cfg: CfgNode) -> Teacher:
@@ -176,7 +180,7 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     if found.role == "teacher":
         ranks.from_first(lambda: check_place(found, overwrite, begun=begun))
     taught, whose = (None, None) if found.teacher_kind else _teacher(found, data)
-    student = models.build(found.student, cfg, data.num_classes, begin=cfg.DETECTION.BACKBONE)
+    student = models.build(found.student, cfg, data.num_classes, begin=str(_backbone(cfg)))
     trained = base.build(found.distiller, student, taught, cfg, data.num_data).to(found.device)
     trainer = DetectionTrainer(found.name, trained, data.train, data.test, cfg, progress=progress)
     processes.check_smallest(cfg.SOLVER.BATCH_SIZE, 1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.paths import expand
 from mdistiller_icc.teachers import checkpoint, resolve
 
 
@@ -42,13 +43,14 @@ def about(file: str | Path) -> About:
     Raises:
         UserError: it cannot be read.
     """
+    file = expand(file, "CHECKPOINT")
     told = resolve.told_by(checkpoint.read(file))
     if "architecture" in told:
         classes = tuple(told.get("classes", ()))
         size = told.get("protocol", {}).get("image_size")
         return About(told["architecture"], told.get("dataset"), len(classes) or None, classes, size)
     try:
-        record = json.loads(Path(file).with_name("record.json").read_text(encoding="utf-8"))
+        record = json.loads(file.with_name("record.json").read_text(encoding="utf-8"))
         size = record.get("protocol", {}).get("image_size")
         return About(
             record["student"]["architecture"], record.get("dataset"), record.get("num_classes"), image_size=size

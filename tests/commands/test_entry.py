@@ -64,6 +64,34 @@ def test_an_unknown_command_is_told_the_nearest():
         main(["trian", "--cfg", "x"])
 
 
+def test_a_tilde_is_the_home_folder_wherever_a_path_stands(here, monkeypatch, capsys, tmp_path_factory):
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.setenv("MDISTILLER_ICC_HOST", "builtin")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    (here / "c.yaml").write_text("DATASET: {TYPE: digits}\nDISTILLER: {STUDENT: resnet8}\n")
+    (here / "of_home.py").write_text("SEEN = True\n")
+    about = "dataset: digits, epochs: {full: 2, short: 1}, teachers: {icc: }, methods: {KD: }"
+    pairs = "pairs: [{teacher: resnet8, student: resnet8}]"
+    (here / "t.yaml").write_text(f"{{imports: [~/gone.py], {about}, {pairs}}}")
+    for words in (
+        ["eval", "~/run/best", "--out=~/ev", "--cfg=~/c.yaml", "--import=~/of_home.py"],
+        ["eval", "-c=~/mdistillers", "--cfg=~/c.yaml"],
+        ["export", "~/run/best", "--out=~/made/x.pth"],
+        ["probe", "~/run/best", "--on", "digits"],
+    ):
+        assert main(words) == 0
+    assert (here / "ev/eval.json").is_file() and (here / "made/x.pth").is_file() and "of_home" in sys.modules
+    assert not [*Path().iterdir()], "nothing is called ~"
+    for words, path in (
+        (["collect", "~/none"], "none"),
+        (["collect", "~/run", "--pictures", "~/none.png"], "none.png"),
+        (["reproduce", "~/none.yaml"], "none.yaml"),
+        (["reproduce", "~/t.yaml", "--plan"], "gone.py: no such file"),
+    ):
+        with pytest.raises(UserError, match=f"{here}/{path}"):
+            main(words)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_script_in_tools_calls_the_same_function(name):
     script = ROOT / "tools" / SCRIPTS.get(name, f"{name}.py")
