@@ -48,15 +48,22 @@ def about(file: str | Path) -> About:
     if "architecture" in told:
         classes = tuple(told.get("classes", ()))
         size = told.get("protocol", {}).get("image_size")
-        return About(told["architecture"], told.get("dataset"), len(classes) or None, classes, size)
+        return _checked(About(told["architecture"], told.get("dataset"), len(classes) or None, classes, size))
     try:
         record = json.loads(file.with_name("record.json").read_text(encoding="utf-8"))
-        size = record.get("protocol", {}).get("image_size")
-        return About(
-            record["student"]["architecture"], record.get("dataset"), record.get("num_classes"), image_size=size
+        student, size = record["student"], record.get("protocol", {}).get("image_size")
+        return _checked(
+            About(student["architecture"], record.get("dataset"), record.get("num_classes"), image_size=size)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # there is none, or it is not a run's
         return About()
+
+
+def _checked(told: About) -> About:
+    """What is told if every value is of its type, and a count a count; else nothing."""
+    texts = all(isinstance(text, str) for text in (told.architecture, told.dataset, *told.classes) if text is not None)
+    counts = all(type(count) is int and count > 0 for count in (told.num_classes, told.image_size) if count is not None)
+    return told if texts and counts else About()
 
 
 def load(
