@@ -296,7 +296,11 @@ def check_place(file: Path, run: str, cfg: CfgNode, tree: str | None = None, beg
     """
     if not file.is_file():
         return None
-    there = told_by(checkpoint.read(file))
+    instead = "--overwrite replaces it, --seed N or MDISTILLER_ICC_TEACHERS gives this one another place"
+    try:
+        there = told_by(checkpoint.read(file))
+    except UserError as error:
+        raise UserError(f"{error}; {instead}") from None
     other, elsewhere = there.get("run"), of_another_tree(there, tree)
     node = cfg.get(cfg.DISTILLER.TYPE)
     recipe = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
@@ -308,8 +312,7 @@ def check_place(file: Path, run: str, cfg: CfgNode, tree: str | None = None, beg
         return f"{file}: the teacher of {other}, {trained}, gives way to this run's, {by_run(cfg)}"
     raise UserError(
         f"{file}: holds the teacher of {other or 'somebody else'}{f', {trained}' if trained else ''}"
-        f"{', of other images than these' * elsewhere}; --overwrite "
-        "replaces it, --seed N or MDISTILLER_ICC_TEACHERS gives this one another place"
+        f"{', of other images than these' * elsewhere}; {instead}"
     )
 
 

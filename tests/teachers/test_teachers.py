@@ -203,6 +203,9 @@ def test_a_short_teacher_gives_way_to_a_longer_one_of_its_recipe(tmp_path, monke
     torch.save({"model": network.state_dict()}, file)
     with pytest.raises(UserError, match="holds the teacher of somebody else; --overwrite"):
         check()
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"resnet8_icc.pth: .*; --overwrite replaces it, --seed N or"):
+        check()
 
 
 def test_the_command_names_the_configuration_made_for_the_teacher(monkeypatch):
