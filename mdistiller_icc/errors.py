@@ -136,7 +136,7 @@ def exit_status(main: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
         return 141
     except OSError as error:
-        if error.errno not in SURROUNDINGS:
+        if error.errno not in SURROUNDINGS and not str(error.strerror).startswith("No usable temporary directory"):
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(one_line(f"error: {where}{error.strerror}"), file=sys.stderr)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mdistiller_icc.calling import SCRIPTS
+from mdistiller_icc.command_line import split_overrides
 from mdistiller_icc.commands.entry import COMMANDS, main
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, exit_status
 from mdistiller_icc.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,20 @@ def test_without_a_word_it_lists_the_commands(capsys):
 def test_an_unknown_command_is_told_the_nearest():
     with pytest.raises(UserError, match=r"no command 'trian' \(did you mean 'train'\?\); there are quickstart, "):
         main(["trian", "--cfg", "x"])
+
+
+def test_an_option_is_no_settings_value():
+    for option in ("--resume", "--out=x", "-q", "-bs"):
+        with pytest.raises(UserError, match=f"^EXPERIMENT.NAME: its value is missing before {option}$"):
+            main(["train", "EXPERIMENT.NAME", option])
+    assert split_overrides(["SOLVER.LR", "-1e-2", "KD.X", "-inf"]) == ([], ["SOLVER.LR", "-1e-2", "KD.X", "-inf"])
+
+
+def test_a_machine_without_room_for_temporary_files_is_told_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert exit_status(lambda: print(tempfile.gettempdir())) == 2
+    assert capsys.readouterr().err == "error: No usable temporary directory found in []\n"
 
 
 def test_a_tilde_is_the_home_folder_wherever_a_path_stands(here, monkeypatch, capsys, tmp_path_factory):
