@@ -7,12 +7,12 @@ import importlib.util
 import os
 import runpy
 import sys
-from pathlib import Path
 
 from mdistiller_icc.command_line import Parser
 from mdistiller_icc.commands.entry import COMMANDS
 from mdistiller_icc.commands.entry import main as entry
 from mdistiller_icc.errors import UserError, exit_status
+from mdistiller_icc.paths import expand
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("script", metavar="SCRIPT.py")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to the script")
     given = parser.parse_args()
-    script = Path(given.script)
+    script = expand(given.script, "SCRIPT.py")
     if not script.is_file():
         if given.script in COMMANDS:  # where mdistiller-icc is not on the path
             return entry([given.script, *given.arguments], "python -m mdistiller_icc")

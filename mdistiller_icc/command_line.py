@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yacs.config import CfgNode
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
+OPTION = re.compile(r"--[a-z].*|-[a-z]{1,2}", re.DOTALL)
 
 
 def split_overrides(arguments: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
@@ -25,13 +26,19 @@ def split_overrides(arguments: Sequence[str] | None = None) -> tuple[list[str], 
     (['--seeds', '0', '1', '--plan'], ['SOLVER.LR', '0.1'])
     >>> split_overrides(["--key", "ICC.MARGIN", "ICC.WEIGHT", "-1e-2"])
     (['--key', 'ICC.MARGIN'], ['ICC.WEIGHT', '-1e-2'])
+
+    Raises:
+        UserError: an option stands in a value's place.
     """
     own: list[str] = []
     overrides: list[str] = []
     words = iter(sys.argv[1:] if arguments is None else arguments)
     for word in words:
         if KEY.fullmatch(word) and own[-1:] not in (["--key"], ["--import"]):
-            overrides += [word, *islice(words, 1)]
+            value = [*islice(words, 1)]
+            if value and OPTION.fullmatch(value[0]):
+                raise UserError(f"{word}: its value is missing before {value[0]}")
+            overrides += [word, *value]
         else:
             own.append(word)
     return own, overrides

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import io
 import os
 import re
 import signal
@@ -119,8 +120,12 @@ def exit_status(main: Callable[[], int | None]) -> int:
     """Run a command line's ``main`` and return its exit status.
 
     2 for a `UserError` and for a disk, a permission or a path that does not let it work; as a shell would say, 130 for
-    Ctrl-C, 143 for SIGTERM, and 141 where whoever read its output has gone.
+    Ctrl-C, 143 for SIGTERM, and 141 where whoever read its output has gone. A character that the output cannot show is
+    told by its number.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     stop_when_terminated()
     try:
         return main() or 0
@@ -131,7 +136,7 @@ def exit_status(main: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed
         return 141
     except OSError as error:
-        if error.errno not in SURROUNDINGS:
+        if error.errno not in SURROUNDINGS and not str(error.strerror).startswith("No usable temporary directory"):
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(one_line(f"error: {where}{error.strerror}"), file=sys.stderr)

@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.paths import expand
 
 
 def import_all(names: Iterable[str]) -> None:
@@ -36,7 +37,7 @@ def is_file(name: str) -> bool:
 
 
 def _of_file(name: str) -> ModuleSpec:
-    file = Path(name).resolve()
+    file = expand(name, "--import").resolve()
     if not file.is_file():
         beside = [os.path.relpath(path) for path in file.parent.glob("*.py")]
         raise UserError(f"--import {name}: no such file{nearest(name, beside)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mdistiller_icc.errors import UserError, nearest
+from mdistiller_icc.paths import expand
 
 HERE = Path(__file__).parent
 CONFIGS = HERE / "configs" if (HERE / "configs").is_dir() else HERE.parent / "configs"
@@ -23,7 +24,7 @@ def find_config(given: str | Path) -> Path:
     Raises:
         UserError: there is neither; a path below another ``configs/`` is told its shipped name.
     """
-    path, known = Path(given), configs()
+    path, known = expand(given, "--cfg"), configs()
     if path.exists():
         return path
     name = path.with_suffix("").as_posix() if path.suffix in (".yaml", ".yml") else path.as_posix()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from mdistiller_icc.errors import UserError
 
 HOST = socket.gethostname().replace(".", "-") or "here"
 
@@ -53,13 +56,31 @@ def write(path: str | Path, text: str) -> None:
         file.write(text.encode("utf-8", "replace"))
 
 
+def check_ours(path: str | Path, begins: str, option: str) -> None:
+    """Refuse to replace a file that is not one of those that the command itself writes; an empty one is nobody's.
+
+    Args:
+        begins: how those begin, as a regular expression.
+        option: that names the file, for the message.
+
+    Raises:
+        UserError: it is another.
+    """
+    if not os.path.isfile(path):
+        return
+    with open(path, encoding="utf-8", errors="replace") as file:
+        beginning = file.read(4096)
+    if beginning and not re.match(begins, beginning):
+        raise UserError(f"{option} {path}: is there, and not what this command writes; move it away or name another")
+
+
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Give an error of the operating system the name of the file, which it lacks when a disk is full."""
+    """Give an error of the operating system the name of the file: it has none, or that of one that lies aside."""
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        error.filename = str(path)
         raise
 
 

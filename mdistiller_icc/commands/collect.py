@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import shutil
 import sys
@@ -15,6 +14,15 @@ from mdistiller_icc.errors import UserError
 from mdistiller_icc.paths import expand
 from mdistiller_icc.tables import FORMATS, METRICS, SELECTIONS, render
 
+BEGIN = {
+    "md": r"# .*\n\nProtocol: ",
+    "html": r"<!DOCTYPE html>\n(.*\n){,5}<title>Distillation results</title>",
+    "latex": r"% Compiles as it stands\.\n",
+    "csv": "entry,dataset,protocol,",
+    "json": r'\{\n "schema": \d+,\n "metric": ',
+}
+"""How tables begin in the formats that come with the package: ``--out`` takes the place of such files alone."""
+
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Print the table of the runs below some folders, or write it to a file."""
@@ -22,15 +30,12 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     by_suffix = {form.SUFFIX: name for name, form in FORMATS.items()}
     form = args.format or by_suffix.get(os.path.splitext(args.out or "")[1], "md")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() and not args.out else None
-    text = render(
-        args.folders, form, args.select, args.metric, args.pictures, width, args.methods, args.pairs, args.published
-    )
+    folders, pictures = ([expand(path, "FOLDER") for path in paths] for paths in (args.folders, args.pictures))
+    text = render(folders, form, args.select, args.metric, pictures, width, args.methods, args.pairs, args.published)
     if args.out:
-        write(str(expand(args.out, "--out")), text)
+        write(str(expand(args.out, "--out")), text, form)
         print(f"wrote {args.out}")
         return 0
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:  # the reader, such as head, has seen enough
@@ -68,12 +73,14 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     return made
 
 
-def write(path: str, text: str) -> None:
-    """Write a file at once or not at all, and none of a run's."""
+def write(path: str, text: str, form: str) -> None:
+    """Write a file at once or not at all, and none in the place of a run's or of what is no table."""
     beside = os.path.join(os.path.dirname(os.path.realpath(path)), "record.json")
     if os.path.realpath(path) == beside or (os.path.lexists(path) and os.path.exists(beside)):
         raise UserError(f"{path}: would take the place of a run's file; name another with --out")
     try:
+        if form in BEGIN:
+            whole_file.check_ours(path, "|".join(BEGIN.values()), "--out")
         whole_file.write(path, text)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None

@@ -41,12 +41,14 @@ def _main(given: argparse.Namespace, options: list[str]) -> None:
     from mdistiller_icc.detection.run import check, measure, run
     from mdistiller_icc.detection.settings import configure
     from mdistiller_icc.own_code import import_all
+    from mdistiller_icc.paths import expand
     from mdistiller_icc.tables.metrics import AP
 
     folder = None
     if given.eval:
         import_all(given.imports)
-        figures = measure(configure(given.cfg, [*options, *longer(given)], given.seed), given.eval, given.device)
+        file = str(expand(given.eval, "--eval"))
+        figures = measure(configure(given.cfg, [*options, *longer(given)], given.seed), file, given.device)
     else:
         record, folder = make_run(given, options, "teacher" if given.teacher else "student", configure, check, run)
         figures = {name: record[name]["last"] for name in AP}

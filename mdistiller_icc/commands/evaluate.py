@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import io
 import json
 import math
 import sys
@@ -12,15 +13,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mdistiller_icc import whole_file
 from mdistiller_icc.command_line import Parser, add_configuration, add_quiet, split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
-from mdistiller_icc.paths import make_folder
+from mdistiller_icc.paths import expand, make_folder
+from mdistiller_icc.tables.text import harmless
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA = 1
+WRITTEN = {
+    "eval.json": r'\{\n "schema": \d+,\n "checkpoint": ',
+    "per_class.csv": "class,images,correct,top1\n",
+    "confusions.csv": "true class,",
+}
+"""The files in ``--out``, and how each begins."""
 
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -53,9 +62,13 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     own, options = split_overrides(words)
     given = parser(prog).parse_intermixed_args(own)
     file, stray = _file(given.words, given.ckpt, given.model)
+    out = expand(given.out, "--out") if given.out else None
+    if out:
+        for name, begins in WRITTEN.items():
+            whole_file.check_ours(out / name, begins, "--out")
     with contextlib.redirect_stdout(sys.stderr) if given.json else contextlib.nullcontext():
         result, classes, confusions = _evaluate(given, file, [*stray, *options])
-    written = _write(Path(given.out), result, classes, confusions) if given.out else []
+    written = _write(out, result, classes, confusions) if out else []
     if given.json:
         print(json.dumps(result, allow_nan=False))
         return 0
@@ -149,17 +162,19 @@ def _write(
 ) -> list[Path]:
     """Write the three files; a row of ``confusions.csv`` is a true class, a column what its images were taken for."""
     make_folder(folder)
-    figures, per_class, crossed = (folder / name for name in ("eval.json", "per_class.csv", "confusions.csv"))
-    figures.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    figures, per_class, crossed = (folder / name for name in WRITTEN)
+    whole_file.write(figures, json.dumps(result, indent=1, allow_nan=False) + "\n")
     rows: list[Iterable[Any]] = [("class", "images", "correct", "top1")]
-    for i, name in enumerate(classes):
+    names = [harmless(name) for name in classes]
+    for i, name in enumerate(names):
         images, correct = sum(confusions[i]), confusions[i][i]
         rows.append((name, images, correct, f"{100 * correct / images:.2f}" if images else ""))
     _write_csv(per_class, rows)
-    _write_csv(crossed, [("true class", *classes), *((name, *confusions[i]) for i, name in enumerate(classes))])
+    _write_csv(crossed, [("true class", *names), *((name, *confusions[i]) for i, name in enumerate(names))])
     return [figures, per_class, crossed]
 
 
 def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    whole_file.write(path, text.getvalue())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mdistiller_icc import whole_file
 from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.own_code import import_all
-from mdistiller_icc.paths import make_folder
+from mdistiller_icc.paths import expand, make_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Export the network that a command line names and say how far the file is from it."""
     own, overrides = split_overrides(words)
     given = parser(prog).parse_intermixed_args(own)
-    (checkpoint, *stray), out = given.words, Path(given.out)
+    (checkpoint, *stray), out = given.words, expand(given.out, "--out")
     if out.suffix not in ENDINGS:
         raise UserError(f"--out {out}: ends in none of {', '.join(ENDINGS)}{nearest(out.suffix, ENDINGS)}")
     if given.images < 1:
@@ -100,14 +100,16 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     make_folder(out.parent)
     aside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:
-        written.write(network, images[:2], told, aside)
+        with whole_file.naming(out):
+            written.write(network, images[:2], told, aside)
         again = written.read(aside, lambda: resolve.build(models, whose.architecture, cfg, count))
         with torch.no_grad():
             ours, theirs = Logits(network)(images), again(images)
         difference, largest = (ours - theirs).abs().max().item(), ours.abs().max().item()
         if not difference <= TOLERANCE * max(1.0, largest):
             raise UserError(f"--out {out}: not written: its logits differ by {difference:.2g} from the network's")
-        os.replace(aside, out)
+        with whole_file.naming(out):
+            os.replace(aside, out)
     finally:
         aside.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,9 @@ def _read_safetensors(file: Path, build: Callable[[], nn.Module]) -> Classify:
 def _write_program(network: nn.Module, example: Tensor, told: dict[str, Any], file: Path) -> None:
     any_number = {0: torch.export.Dim("batch")}
     program = torch.export.export(Logits(network), (example,), dynamic_shapes=(any_number,))
-    torch.export.save(program, file, extra_files={"about.json": json.dumps(told)})
+    written = io.BytesIO()  # torch's own writer ends the process where a disk is full
+    torch.export.save(program, written, extra_files={"about.json": json.dumps(told)})
+    file.write_bytes(written.getbuffer())
 
 
 def _read_program(file: Path, _build: Callable[[], nn.Module]) -> Classify:

@@ -24,11 +24,11 @@ from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.progress import Progress
-from mdistiller_icc.engine.run_folder import run_name
+from mdistiller_icc.engine.run_folder import RunFolder, run_name
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.host import Host
 from mdistiller_icc.paths import expand
-from mdistiller_icc.run import check_place, processes, resolve_device
+from mdistiller_icc.run import check_place, processes, publish, resolve_device
 from mdistiller_icc.run.record import Record
 from mdistiller_icc.run.resolved import Resolved
 from mdistiller_icc.tables.metrics import AP
@@ -93,7 +93,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
             raise UserError(
                 f"--teacher: DISTILLER.TYPE {cfg.DISTILLER.TYPE} trains students; {' or '.join(ALONE)} train teachers"
             )
-    if cfg.DETECTION.BACKBONE not in models.BEGINNINGS and not Path(cfg.DETECTION.BACKBONE).is_file():
+    if cfg.DETECTION.BACKBONE not in models.BEGINNINGS and not _backbone(cfg).is_file():
         raise UserError(f"DETECTION.BACKBONE {cfg.DETECTION.BACKBONE}: neither imagenet nor none, nor a file")
     if cfg.DETECTION.MAX_SIZE < max(cfg.DETECTION.MIN_SIZE):
         raise UserError(
@@ -116,6 +116,10 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
         layout=torch.contiguous_format,
         strong=None,
     )
+
+
+def _backbone(cfg: CfgNode) -> Path:
+    return expand(cfg.DETECTION.BACKBONE, "DETECTION.BACKBONE")
 
 
 def teacher(cfg: CfgNode) -> Teacher:
@@ -172,10 +176,11 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     seed_everything(found.seed)
     choose_kernels(found.precision, found.device)
     data = loaders.load(cfg, found.seed, models.has_masks(found.student))
+    begun = RunFolder(cfg, found.name).begun()
     if found.role == "teacher":
-        ranks.from_first(lambda: check_place(found, overwrite))
+        ranks.from_first(lambda: check_place(found, overwrite, begun=begun))
     taught, whose = (None, None) if found.teacher_kind else _teacher(found, data)
-    student = models.build(found.student, cfg, data.num_classes, begin=cfg.DETECTION.BACKBONE)
+    student = models.build(found.student, cfg, data.num_classes, begin=str(_backbone(cfg)))
     trained = base.build(found.distiller, student, taught, cfg, data.num_data).to(found.device)
     trainer = DetectionTrainer(found.name, trained, data.train, data.test, cfg, progress=progress)
     processes.check_smallest(cfg.SOLVER.BATCH_SIZE, 1)
@@ -184,7 +189,7 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     with trainer.folder.alone(), record.kept():
         trainer.train(resume=resume, overwrite=overwrite)
         if found.role == "teacher":
-            ranks.from_first(lambda: record.publish(trained.student))
+            ranks.from_first(lambda: publish(found, overwrite, record, trained.student, begun=begun))
     if found.role == "teacher":
         print(f"teacher: {found.place}")
     return record.told

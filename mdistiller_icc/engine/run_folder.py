@@ -82,6 +82,8 @@ def portable(name: str) -> str:
 class RunFolder:
     """``<LOG.PREFIX>/<PROJECT>/<NAME>/`` and the files in it, which of several processes the first alone writes.
 
+    Where that is a symbolic link, the folder that it leads to is the run's.
+
     Args:
         cfg: reads ``LOG.PREFIX`` and ``EXPERIMENT.PROJECT``.
         name: the run's name.
@@ -91,9 +93,9 @@ class RunFolder:
         self.cfg = cfg
         self.name = name
         below, project = Path(cfg.LOG.PREFIX), cfg.EXPERIMENT.PROJECT
-        earlier = below / project / name  # what version 0.1.0 called it
-        begun = earlier.is_dir() or earlier.with_name(f".{name}.before").is_dir()
-        self.path = earlier if begun else below / portable(project) / portable(name)
+        earlier = _linked(below / project / name)  # what version 0.1.0 called it
+        begun = earlier.is_dir() or earlier.with_name(f".{earlier.name}.before").is_dir()
+        self.path = earlier if begun else _linked(below / portable(project) / portable(name))
         self.before = self.path.with_name(f".{self.path.name}.before")
         """Where an overwritten run waits, whole, until its successor has a checkpoint."""
         self.lock = run_lock.path(self.path)
@@ -124,7 +126,7 @@ class RunFolder:
         return self._goes_on() or (isinstance(epochs, int) and epochs > 0)
 
     def _goes_on(self) -> bool:
-        return (self.path / LATEST).exists() or (self.path / PREVIOUS).exists()
+        return any((self.path / name).exists() for name in (LATEST, PREVIOUS, BEST))
 
     def open(self, resume: bool, overwrite: bool) -> bool:
         """Make the folder ready and say whether there is a run to continue in it; see `alone`.
@@ -142,20 +144,18 @@ class RunFolder:
         make_folder(self.path)
         self.restore()
         self.restored = False
-        for left in self.path.glob(".*"):  # files it was writing when it was killed
-            if re.fullmatch(r"\..+\.\d+", left.name):
-                left.unlink()
         begun = self.begun()
         if begun and not (resume or overwrite):
             raise UserError(
                 f"{self.path}: holds a run already; --resume continues it, --overwrite starts again, "
                 "EXPERIMENT.NAME gives the new one another name"
             )
+        if begun and resume and not self._goes_on():
+            raise UserError(f"{self.path}: cannot be resumed: its checkpoints are gone; --overwrite starts again")
+        for left in [file for name in WRITTEN for file in self.path.glob(f".{name}.*")]:  # it was being written
+            if re.fullmatch(r".+\.\d+", left.name) and left.is_file():
+                left.unlink()
         if begun and resume:
-            if not self._goes_on():
-                raise UserError(
-                    f"{self.path}: cannot be resumed: its checkpoint, latest, is gone; --overwrite starts again"
-                )
             return True
         if begun:
             self.path.rename(self.before)
@@ -288,6 +288,11 @@ class RunFolder:
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``record.json``."""
         whole_file.write(self.path / "record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+
+
+def _linked(path: Path) -> Path:
+    """Where a symbolic link leads; else the path as it is."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

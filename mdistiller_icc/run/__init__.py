@@ -76,11 +76,12 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
         print(f"settings: {settings}")
     with first_here():
         dataset = data.load(cfg, found.seed, found.device, memory_format=found.layout, strong=found.strong)
+    there = RunFolder(cfg, found.name).begun()
     if role == "teacher":
-        ranks.from_first(lambda: check_place(found, overwrite, dataset.tree))
+        ranks.from_first(lambda: check_place(found, overwrite, dataset.tree, there))
 
     teacher, whose = (None, None) if found.teacher_kind else _teacher(found, dataset, isinstance(progress, Silent))
-    begun = resume and RunFolder(cfg, found.name).begun()  # then its own checkpoint has all
+    begun = resume and there  # then its own checkpoint has all
     make = resolve.build if begun else resolve.begin
     student = make(found.models, found.student, cfg, dataset.num_classes)
     begins = (
@@ -100,25 +101,37 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     with trainer.folder.alone(), record.kept():
         trainer.train(resume=resume, overwrite=overwrite)
         if role == "teacher":
-            ranks.from_first(lambda: _publish(found, overwrite, record, distiller.student, dataset.tree))
+            ranks.from_first(lambda: publish(found, overwrite, record, distiller.student, dataset.tree, there))
     if role == "teacher":
         print(f"teacher: {found.place}")
     return record.told
 
 
-def _publish(found: Resolved, overwrite: bool, record: Record, student: nn.Module, tree: str | None) -> None:
-    check_place(found, overwrite, tree)  # another run may have come first
+def publish(
+    found: Resolved,
+    overwrite: bool,
+    record: Record,
+    student: nn.Module,
+    tree: str | None = None,
+    begun: bool = False,
+) -> None:
+    """Put a trained teacher into the store; as for `check_place`, which is asked again: another may have come first."""
+    check_place(found, overwrite, tree, begun)
     record.publish(student)
 
 
-def check_place(found: Resolved, overwrite: bool, tree: str | None = None) -> None:
+def check_place(found: Resolved, overwrite: bool, tree: str | None = None, begun: bool = False) -> None:
     """Refuse to train a teacher that could not be put into the store.
+
+    Args:
+        begun: the run's folder held epochs of it when it was started.
 
     Raises:
         UserError: its place is another run's, or cannot be written to.
     """
     if not overwrite:
-        gives_way = resolve.check_place(found.place, f"{found.cfg.EXPERIMENT.PROJECT}/{found.name}", found.cfg, tree)
+        run = f"{found.cfg.EXPERIMENT.PROJECT}/{found.name}"
+        gives_way = resolve.check_place(found.place, run, found.cfg, tree, begun)
         if gives_way:
             print(gives_way)
     folder = found.place.parent

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.paths import expand
 from mdistiller_icc.teachers import checkpoint, resolve
 
 
@@ -42,19 +43,27 @@ def about(file: str | Path) -> About:
     Raises:
         UserError: it cannot be read.
     """
+    file = expand(file, "CHECKPOINT")
     told = resolve.told_by(checkpoint.read(file))
     if "architecture" in told:
         classes = tuple(told.get("classes", ()))
         size = told.get("protocol", {}).get("image_size")
-        return About(told["architecture"], told.get("dataset"), len(classes) or None, classes, size)
+        return _checked(About(told["architecture"], told.get("dataset"), len(classes) or None, classes, size))
     try:
-        record = json.loads(Path(file).with_name("record.json").read_text(encoding="utf-8"))
-        size = record.get("protocol", {}).get("image_size")
-        return About(
-            record["student"]["architecture"], record.get("dataset"), record.get("num_classes"), image_size=size
+        record = json.loads(file.with_name("record.json").read_text(encoding="utf-8"))
+        student, size = record["student"], record.get("protocol", {}).get("image_size")
+        return _checked(
+            About(student["architecture"], record.get("dataset"), record.get("num_classes"), image_size=size)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # there is none, or it is not a run's
         return About()
+
+
+def _checked(told: About) -> About:
+    """What is told if every value is of its type, and a count a count; else nothing."""
+    texts = all(isinstance(text, str) for text in (told.architecture, told.dataset, *told.classes) if text is not None)
+    counts = all(type(count) is int and count > 0 for count in (told.num_classes, told.image_size) if count is not None)
+    return told if texts and counts else About()
 
 
 def load(

@@ -12,15 +12,26 @@ import torch.distributed as dist
 from yacs.config import CfgNode
 
 from mdistiller_icc import ranks
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, shown
 
 SECONDS_TO_TELL = 10
 """How long one process has to tell why the run ends, before the others do; ``torchrun`` then ends them."""
 
 
 def several() -> int:
-    """How many processes there are, as ``torchrun`` tells each of them; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
+    """How many processes there are, as ``torchrun`` tells each of them; 1 without it.
+
+    Raises:
+        UserError: what is told is no number.
+    """
+    return _number("WORLD_SIZE") or 1 if os.environ.get("WORLD_SIZE", "").strip() else 1
+
+
+def _number(name: str) -> int:
+    told = os.environ[name].strip()
+    if not told.isdecimal():
+        raise UserError(f"{name} is {shown(told)}, no number: start several processes with torchrun, or unset {name}")
+    return int(told)
 
 
 def refuse(what: str) -> None:
@@ -95,6 +106,7 @@ def group(device: torch.device) -> Iterator[None]:
             f"WORLD_SIZE is {several()}, but {', '.join(missing)} are not set: start several processes with torchrun, "
             "or unset WORLD_SIZE"
         )
+    _number("RANK"), _number("MASTER_PORT")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
@@ -126,7 +138,7 @@ def one_voice() -> Iterator[None]:
     if several() == 1 or os.environ.get("RANK", "0") == "0":
         yield
         return
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with open(os.devnull, "w", encoding="utf-8", errors="replace") as nowhere, contextlib.redirect_stdout(nowhere):
         try:
             try:
                 yield

@@ -23,6 +23,8 @@ from mdistiller_icc.provenance import command_line, commit
 from mdistiller_icc.run.accuracies import accuracies, best
 from mdistiller_icc.run.resolved import Resolved, chosen_settings
 from mdistiller_icc.teachers import checkpoint, resolve
+from mdistiller_icc.teachers.trained import UNTOLD
+from mdistiller_icc.teachers.trained import protocol as configured
 from mdistiller_icc.version import __version__
 
 SCHEMA = 1
@@ -144,38 +146,20 @@ def begin(run: Resolved, dataset: Any, teacher: dict[str, Any] | None) -> dict[s
         teacher: who it learns from, None if nobody.
     """
     cfg = run.cfg
-    solver = cfg.SOLVER
     method_config = _settings_of(cfg, cfg.DISTILLER.TYPE)
     if cfg.DISTILLER.LOGIT_STAND:
         method_config["LOGIT_STAND"] = True
     method_config |= run.trainer.settings(cfg)
     protocol = {
-        "epochs": solver.EPOCHS,
-        "batch_size": solver.BATCH_SIZE,
-        "optimizer": solver.TYPE,
-        "trainer": solver.TRAINER,
-        "lr": solver.LR,
-        "momentum": solver.MOMENTUM,
-        "weight_decay": solver.WEIGHT_DECAY,
-        "schedule": solver.SCHEDULE,
-        "lr_decay_stages": list(solver.LR_DECAY_STAGES) if solver.SCHEDULE == "step" else None,
-        "lr_decay_rate": solver.LR_DECAY_RATE if solver.SCHEDULE == "step" else None,
+        **{key: value for key, value in configured(cfg).items() if key not in UNTOLD or value != UNTOLD[key]},
         "augmentation": dataset.augmentation,
         "views": 1 if dataset.strong is None else 2,
         "precision": run.precision,
-        "fraction": cfg.DATASET.FRACTION,
-        "holdout": cfg.DATASET.HOLDOUT,
     }
     if dataset.strong is not None:
         protocol["strong_view"] = dataset.strong
-    switches = {"compile": solver.COMPILE, "sync_bn": solver.SYNC_BN, "upstream": cfg.COMPAT.UPSTREAM}
-    protocol |= {name: True for name, on in switches.items() if on}
-    if cfg.DATASET.IMAGE_SIZE is not None:
-        protocol["image_size"] = cfg.DATASET.IMAGE_SIZE
     if dataset.tree is not None:
         protocol["tree"] = dataset.tree
-    if solver.SCHEDULE == "cosine" and solver.LR_MIN:
-        protocol["lr_min"] = solver.LR_MIN
     of_pair = chosen_settings(cfg)
     return {
         "schema": SCHEMA,

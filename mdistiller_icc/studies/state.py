@@ -32,15 +32,15 @@ def state(run: PlannedRun) -> State:
     Raises:
         UserError: the folder holds a run of other settings, or a teacher's place in the store is taken.
     """
-    tree = data.tree_there(run.cfg)
+    tree, folder = data.tree_there(run.cfg), RunFolder(run.cfg, run.name)
     if run.role == "teacher":
         try:
-            resolve.check_place(run.teacher_file, f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}", run.cfg, tree)
+            whose = f"{run.cfg.EXPERIMENT.PROJECT}/{run.name}"
+            resolve.check_place(run.teacher_file, whose, run.cfg, tree, folder.begun())
         except UserError as error:
             whose = str(error).partition(";")[0]
             shared = "tables of one project share teachers, others need a store each: MDISTILLER_ICC_TEACHERS"
             raise UserError(f"{whose}; move it away ({shared})") from None
-    folder = RunFolder(run.cfg, run.name)
     if not folder.begun():
         return State("new")
     config: dict[str, Any] = {}

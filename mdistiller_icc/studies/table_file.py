@@ -13,6 +13,7 @@ from typing import Any
 from mdistiller_icc.config import read_yaml
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.own_code import is_file
+from mdistiller_icc.paths import expand
 from mdistiller_icc.studies.table import ANALYSES, KINDS, PROTOCOLS, Kind, Pair, Part, Settings, Table
 
 SHIPPED = Path(__file__).parent / "tables"
@@ -48,7 +49,7 @@ OF_TABLE = {"about", "analysis", "geometry", "imports"}
 
 def _find(name: str, folder: Path, said: str = "") -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        return folder / name
+        return folder / expand(name, "TABLE")
     if name not in shipped():
         there = ", ".join(shipped())
         raise UserError(f"{said}no table '{name}'{nearest(name, shipped())}; there are {there}, or name a YAML file")
@@ -122,7 +123,7 @@ class _Reader:
         """Modules' names, and files, which are looked for from the table's own folder."""
         what = "a list of files and modules"
         names = [self.of(str, name, "imports", what) for name in self.of(list, value, "imports", what)]
-        return [os.path.abspath(folder / name) if is_file(name) else name for name in names]
+        return [os.path.abspath(folder / expand(name, "imports")) if is_file(name) else name for name in names]
 
     def _pair_settings(self, value: Any) -> str:
         if value not in ("none", "published"):

@@ -17,7 +17,7 @@ from mdistiller_icc.data import data_set, data_sets, described
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.paths import expand
 from mdistiller_icc.teachers import checkpoint, pretrained, store, weights
-from mdistiller_icc.teachers.trained import Trained, by_protocol, by_run
+from mdistiller_icc.teachers.trained import UNTOLD, Trained, by_protocol, by_run, protocol
 from mdistiller_icc.zoo import ZooNetwork, admit, of_zoo
 
 TOLD = {
@@ -278,34 +278,44 @@ def run_of(record: dict[str, Any]) -> str:
     return f"{record['project']}/{record['name']}"
 
 
-def check_place(file: Path, run: str, cfg: CfgNode, tree: str | None = None) -> str | None:
+def check_place(file: Path, run: str, cfg: CfgNode, tree: str | None = None, begun: bool = False) -> str | None:
     """Refuse to train a teacher whose place in the store is taken by another run's.
 
-    One that was trained for less, by the same recipe, gives way; the line that says so is returned.
+    One of this run's name is its own if the run has begun, or was trained by the same settings. One that was trained
+    for less, by the same recipe, gives way; the line that says so is returned.
 
     Args:
         file: the place.
         run: ``PROJECT/NAME``.
         cfg: of the run.
         tree: which images it is trained on, where the data set is anybody's.
+        begun: the run's folder holds epochs of it.
 
     Raises:
         UserError: it is taken.
     """
     if not file.is_file():
         return None
-    there = told_by(checkpoint.read(file))
+    instead = "--overwrite replaces it, --seed N or MDISTILLER_ICC_TEACHERS gives this one another place"
+    try:
+        there = told_by(checkpoint.read(file))
+    except UserError as error:
+        raise UserError(f"{error}; {instead}") from None
     other, elsewhere = there.get("run"), of_another_tree(there, tree)
-    if other == run and not elsewhere:
-        return None
-    trained, node = by_protocol(there.get("protocol", {})), cfg.get(cfg.DISTILLER.TYPE)
+    node = cfg.get(cfg.DISTILLER.TYPE)
     recipe = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
-    before = there.get("method_config", {})
-    same = all(before[key] == recipe[key] for key in before.keys() & recipe.keys())
+    same = _agree(there.get("method_config", {}), recipe)
+    if other == run and not elsewhere and (begun or same and _agree(UNTOLD | there.get("protocol", {}), protocol(cfg))):
+        return None
+    trained = by_protocol(there.get("protocol", {}))
     if other and same and not elsewhere and trained is not None and trained.shorter_than(by_run(cfg)):
         return f"{file}: the teacher of {other}, {trained}, gives way to this run's, {by_run(cfg)}"
     raise UserError(
         f"{file}: holds the teacher of {other or 'somebody else'}{f', {trained}' if trained else ''}"
-        f"{', of other images than these' * elsewhere}; --overwrite "
-        "replaces it, --seed N or MDISTILLER_ICC_TEACHERS gives this one another place"
+        f"{', of other images than these' * elsewhere}; {instead}"
     )
+
+
+def _agree(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two descriptions say the same where both say something."""
+    return all(before[key] == now[key] for key in before.keys() & now.keys())

@@ -1,4 +1,4 @@
-"""How long a teacher was trained, as its checkpoint tells it."""
+"""How a teacher was trained, and how long, as its checkpoint tells it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,35 @@ class Trained(NamedTuple):
 def by_run(cfg: CfgNode) -> Trained:
     """What a run's own protocol is."""
     return Trained(cfg.SOLVER.EPOCHS, cfg.DATASET.FRACTION)
+
+
+UNTOLD: dict[str, Any] = {"compile": False, "sync_bn": False, "upstream": False, "image_size": None, "lr_min": 0.0}
+"""What a protocol tells only where it is otherwise."""
+
+
+def protocol(cfg: CfgNode) -> dict[str, Any]:
+    """What of a run's protocol its configuration says, `UNTOLD` with it."""
+    solver = cfg.SOLVER
+    steps, cosine = solver.SCHEDULE == "step", solver.SCHEDULE == "cosine"
+    return {
+        "epochs": solver.EPOCHS,
+        "batch_size": solver.BATCH_SIZE,
+        "optimizer": solver.TYPE,
+        "trainer": solver.TRAINER,
+        "lr": solver.LR,
+        "momentum": solver.MOMENTUM,
+        "weight_decay": solver.WEIGHT_DECAY,
+        "schedule": solver.SCHEDULE,
+        "lr_decay_stages": list(solver.LR_DECAY_STAGES) if steps else None,
+        "lr_decay_rate": solver.LR_DECAY_RATE if steps else None,
+        "fraction": cfg.DATASET.FRACTION,
+        "holdout": cfg.DATASET.HOLDOUT,
+        "compile": solver.COMPILE,
+        "sync_bn": solver.SYNC_BN,
+        "upstream": cfg.COMPAT.UPSTREAM,
+        "image_size": cfg.DATASET.IMAGE_SIZE,
+        "lr_min": solver.LR_MIN if cosine else 0.0,
+    }
 
 
 def by_protocol(protocol: dict[str, Any]) -> Trained | None:

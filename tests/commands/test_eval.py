@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mdistiller_icc import data
+from mdistiller_icc.commands import evaluate
 from mdistiller_icc.commands.entry import main
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, exit_status
 from mdistiller_icc.run import configure
 
 
@@ -51,7 +52,8 @@ def test_whoevers_file_it_is(here, printed, judged, words):
 
 
 def test_every_class_and_every_confusion(here, printed, judged):
-    told = printed("eval", "run/best", "--out", "written")
+    printed("eval", "run/best", "--out", "written")
+    told = printed("eval", "run/best", "--out", "written")  # again
     rows = list(csv.reader((here / "written/confusions.csv").open()))
     assert rows[0] == ["true class", *map(str, range(10))]
     for true in range(10):
@@ -66,6 +68,30 @@ def test_every_class_and_every_confusion(here, printed, judged):
     assert (
         f"test top-1 {result['top1']:.2f} %, top-5 {result['top5']:.2f} %" in told and "written/confusions.csv" in told
     )
+
+
+def test_a_full_disk_leaves_the_earlier_figures(here, printed, full_disk, capsys):
+    printed("eval", "run/best", "--out", "written")
+    before = {file.name: file.read_bytes() for file in (here / "written").iterdir()}
+    with full_disk():
+        assert exit_status(lambda: main(["eval", "run/best", "--out", "written"])) == 2
+    assert capsys.readouterr().err.endswith("error: written/eval.json: File too large\n")
+    assert {file.name: file.read_bytes() for file in (here / "written").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["eval.json", "per_class.csv", "confusions.csv"])
+def test_what_is_not_its_own_is_not_replaced(here, name):
+    (here / "written").mkdir()
+    (here / "written" / name).write_text("mine")
+    with pytest.raises(UserError, match=f"^--out written/{name}: is there, and not what this command writes"):
+        main(["eval", "run/best", "--out", "written"])
+    assert (here / "written" / name).read_text() == "mine" and len([*(here / "written").iterdir()]) == 1
+
+
+def test_a_spreadsheet_takes_no_class_for_a_formula(tmp_path):
+    evaluate._write(tmp_path, {}, ["=1+1", "b"], [[1, 0], [0, 2]])
+    assert (tmp_path / "per_class.csv").read_text() == "class,images,correct,top1\n'=1+1,1,1,100.00\nb,2,2,100.00\n"
+    assert (tmp_path / "confusions.csv").read_text() == "true class,'=1+1,b\n'=1+1,1,0\nb,0,2\n"
 
 
 @pytest.mark.parametrize(

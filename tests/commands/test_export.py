@@ -12,7 +12,8 @@ import torch
 from mdistiller_icc.builtin.models import cifar_model_dict, tiny_imagenet_model_dict
 from mdistiller_icc.commands import formats
 from mdistiller_icc.commands.entry import main
-from mdistiller_icc.errors import UserError
+from mdistiller_icc.errors import UserError, exit_status
+from mdistiller_icc.run.network import About, about
 
 ONNX = all(importlib.util.find_spec(module) for module in ("onnx", "onnxscript", "onnxruntime"))
 IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -97,6 +98,33 @@ def test_mistakes(here, words, told):
     with pytest.raises(UserError, match=re.escape(told)):
         main(["export", "run/best", *words])
     assert (here / "taken.pth").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"student": {"architecture": 7}}, {"student": 7}, {"num_classes": "ten"}, {"num_classes": 10.0},
+        {"num_classes": -3}, {"num_classes": True}, {"dataset": ["digits"]}, {"protocol": {"image_size": "32"}},
+    ],
+)  # fmt: skip
+def test_a_record_of_wrong_values_says_nothing(here, printed, wrong):
+    record = {"student": {"architecture": "resnet8"}, "dataset": "digits", "num_classes": 10}
+    (here / "run/record.json").write_text(json.dumps(record | wrong))
+    assert about(here / "run/best") == About()
+    with pytest.raises(UserError, match="name it with DISTILLER.STUDENT"):
+        main(["export", "run/best", "--out", "s.pth", "DATASET.TYPE", "digits"])
+    printed("export", "run/best", "--out", "s.pth", "DATASET.TYPE", "digits", "DISTILLER.STUDENT", "resnet8")
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors", "pt2", *["onnx"] * ONNX])
+def test_a_full_disk_is_told_with_the_name_of_the_file(here, full_disk, capsys, ending):
+    if ending == "safetensors":
+        pytest.importorskip("safetensors")
+    before = sorted(here.iterdir())
+    with full_disk():
+        assert exit_status(lambda: main(["export", "run/best", "--out", f"s.{ending}"])) == 2
+    assert capsys.readouterr().err.endswith(f"error: s.{ending}: File too large\n")
+    assert sorted(here.iterdir()) == before
 
 
 def test_what_a_format_needs_is_told(here, monkeypatch):

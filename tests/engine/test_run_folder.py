@@ -59,11 +59,21 @@ def files(folder):
 
 def test_a_run_whose_checkpoint_was_deleted_is_still_a_run(made):
     made()
+    whole = {name: (made.folder / name).read_bytes() for name in ("student_latest", "best")}
     (made.folder / "latest").unlink()
+    said = Silent()
+    lines = []
+    said.note = lines.append
+    assert made(resume=True, progress=said)["status"] == "finished"
+    best = torch.load(made.folder / "best", weights_only=True)["epoch"]
+    assert lines == [f"output/distill/run/latest: is gone; best serves instead, saved after epoch {best}"]
+    assert (made.folder / "student_latest").read_bytes() == whole["student_latest"]
+    for name in ("latest", "best"):
+        (made.folder / name).unlink(missing_ok=True)
     before = files(made.folder)
     with pytest.raises(UserError, match="holds a run already"):
         made("SOLVER.LR", 0.01)
-    with pytest.raises(UserError, match="its checkpoint, latest, is gone"):
+    with pytest.raises(UserError, match="its checkpoints are gone"):
         made(resume=True)
     assert files(made.folder) == before
 
@@ -93,6 +103,20 @@ def test_an_overwritten_run_goes_when_its_successor_has_a_checkpoint(made):
     assert len((made.folder / "metrics.jsonl").read_text().splitlines()) == 1
     assert not (made.folder / "epoch_2").exists()
     assert [path.name for path in made.folder.parent.iterdir() if path.is_dir()] == ["run"]
+
+
+def test_a_run_folder_that_is_a_link_stays_one(made, tmp_path):
+    made()
+    elsewhere = tmp_path / "disk/elsewhere"
+    elsewhere.parent.mkdir()
+    made.folder.rename(elsewhere)
+    made.folder.symlink_to(elsewhere)
+    made("SOLVER.EPOCHS", 1, overwrite=True)
+    assert made.folder.is_symlink() and len((elsewhere / "metrics.jsonl").read_text().splitlines()) == 1
+    assert [path.name for path in elsewhere.parent.iterdir() if path.is_dir()] == ["elsewhere"]
+    assert made("SOLVER.EPOCHS", 2, resume=True)["epoch"] == 2
+    with FileLock(elsewhere.with_name(".elsewhere.lock")), pytest.raises(UserError, match="another process is at this"):
+        made("SOLVER.EPOCHS", 2, resume=True)
 
 
 MOVES = (
@@ -164,6 +188,20 @@ def test_a_process_killed_in_its_first_epoch_gives_the_run_back_to_the_next(made
     with pytest.raises(UserError, match="holds a run already"):
         made()
     assert files(made.folder) == before
+
+
+def test_of_hidden_files_a_start_clears_those_alone_that_a_run_was_writing(made):
+    made()
+    (made.folder / ".cache.1").mkdir()
+    for name in (".mine.2", ".latest.123", ".student_2.host.123"):
+        (made.folder / name).write_bytes(b"half")
+    before = files(made.folder)
+    with pytest.raises(UserError, match="holds a run already"):
+        made()
+    assert files(made.folder) == before
+    for how in ("resume", "overwrite"):
+        made("SOLVER.EPOCHS", 2, **{how: True})
+        assert sorted(path.name for path in made.folder.glob(".*")) == [".cache.1", ".mine.2"]
 
 
 def test_one_process_at_a_time(made):

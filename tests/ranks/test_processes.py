@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from mdistiller_icc.commands.entry import COMMANDS
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.run import check, configure
-from mdistiller_icc.run.processes import refuse
+from mdistiller_icc.run.processes import group, refuse
 
 DIGITS = ["DATASET.TYPE", "digits", "DISTILLER.STUDENT", "resnet8"]
 
@@ -29,6 +30,20 @@ def test_what_is_for_one_process_is_refused_too(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="torchrun has started 2 processes, and this is for one"):
         refuse("this")
+
+
+def test_what_is_no_number_is_told(monkeypatch):
+    for one in ("", " ", "0", " 1"):
+        monkeypatch.setenv("WORLD_SIZE", one)
+        refuse("this")
+    for words in ("abc", "2 processes", "-2", "²"):
+        monkeypatch.setenv("WORLD_SIZE", words)
+        with pytest.raises(UserError, match=f"^WORLD_SIZE is '{words}', no number: start several processes with"):
+            refuse("this")
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "RANK": "first"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="^RANK is 'first', no number"), group(torch.device("cpu")):
+        pass
 
 
 @pytest.mark.parametrize("command, words", [

@@ -69,6 +69,22 @@ def test_mistakes_are_one_line_with_status_2(output, collect, tmp_path):
     assert (tmp_path / "kept.md").read_text() == "kept"
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_table_is_made_again_and_nothing_else_replaced(output, collect, tmp_path, form):
+    output.run()
+    notes, table = tmp_path / "notes", tmp_path / "table"
+    notes.write_text("# my notes\n\nof a table")
+    assert "--out notes: is there, and not what this" in told(collect("output", "--format", form, "--out", "notes"))
+    assert notes.read_text() == "# my notes\n\nof a table"
+    table.write_text("")
+    made = []
+    for name in ("one", "two"):
+        output.run(name=name, seed=len(made))
+        assert collect("output", "--format", form, "--out", "table").returncode == 0
+        made.append(table.read_text())
+    assert made[0] != made[1]
+
+
 def test_a_record_is_never_overwritten(output, collect, tmp_path):
     folder = output.run()
     before = (folder / "record.json").read_bytes(), (folder / "metrics.jsonl").read_bytes()
@@ -109,7 +125,7 @@ def test_a_reader_that_stops_early_is_no_error(output):
 def test_a_terminal_without_unicode_is_no_error(output, collect):
     output.run()
     done = collect(output.root, env={"PYTHONIOENCODING": "ascii"})
-    assert done.returncode == 0 and "resnet56 ? resnet20" in done.stdout
+    assert done.returncode == 0 and r"resnet56 \u2192 resnet20" in done.stdout
 
 
 @pytest.mark.parametrize(("seeds", "loaded"), [(1, ""), (2, "numpy scipy")])

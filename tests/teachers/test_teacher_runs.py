@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import urllib.request
 
 import pytest
@@ -67,6 +68,25 @@ def test_a_longer_run_replaces_its_short_teacher(trained, capsys):
         "the teacher of p/n, 1 epoch on 5 % of the images, gives way to this run's, 2 epochs" in capsys.readouterr().out
     )
     assert checkpoint.read(file)["meta"]["run"] == "distill/run"
+
+
+def test_the_same_name_elsewhere_is_not_the_same_run(trained, tmp_path, capsys):
+    icc = ["DISTILLER.TYPE", "ICC", "SOLVER.TRAINER", "icc"]
+    trained(*icc, role="teacher")
+    file = tmp_path / "teachers/digits/resnet8_icc.pth"
+    before = file.read_bytes()
+    for other in (["SOLVER.EPOCHS", "1"], ["ICC.WEIGHT", "0.5"], ["SOLVER.LR", "0.01"], ["COMPAT.UPSTREAM", "True"]):
+        with pytest.raises(UserError, match="holds the teacher of distill/run, 2 epochs on 5 % of the images; --overw"):
+            trained(*icc, "LOG.PREFIX", "elsewhere", *other, role="teacher")
+    shutil.rmtree(tmp_path / "output")
+    with pytest.raises(UserError, match="holds the teacher of distill/run"):
+        trained(*icc, "SOLVER.EPOCHS", "1", role="teacher")
+    assert file.read_bytes() == before
+    capsys.readouterr()
+    trained(*icc, role="teacher")  # the same again
+    assert "gives way" not in capsys.readouterr().out
+    trained(*icc, "LOG.PREFIX", "elsewhere", "SOLVER.EPOCHS", "3", role="teacher")
+    assert "run, 2 epochs on 5 % of the images, gives way to this run's, 3 epochs" in capsys.readouterr().out
 
 
 def test_an_imagenet_teacher_without_a_network_is_one_line(tmp_path, monkeypatch):

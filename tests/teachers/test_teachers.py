@@ -184,11 +184,12 @@ def test_a_short_teacher_gives_way_to_a_longer_one_of_its_recipe(tmp_path, monke
     monkeypatch.setenv("MDISTILLER_ICC_TEACHERS", str(tmp_path))
     file = publish(network, None, epochs=2, fraction=0.05, MARGIN=0.3, GONE=1)
 
-    def check(*options, run="p/other"):
+    def check(*options, run="p/other", begun=False):
         icc = ["DATASET.TYPE", "digits", "DISTILLER.TYPE", "ICC", "SOLVER.EPOCHS", "30", "ICC.MARGIN", "0.3"]
-        return resolve.check_place(file, run, configure(None, [*icc, *options]))
+        return resolve.check_place(file, run, configure(None, [*icc, *options]), begun=begun)
 
-    assert check(run="p/n") is None, "it is this run's own"
+    assert check(run="p/n").endswith("gives way to this run's, 30 epochs on all images"), "for all that the name is its"
+    assert check("SOLVER.EPOCHS", "1", run="p/n", begun=True) is None, "it is this run's own"
     said = "the teacher of p/n, 2 epochs on 5 % of the images, gives way to this run's, 30 epochs on all images"
     assert check() == f"{file}: {said}"
     for options in (
@@ -201,6 +202,9 @@ def test_a_short_teacher_gives_way_to_a_longer_one_of_its_recipe(tmp_path, monke
             check(*options)
     torch.save({"model": network.state_dict()}, file)
     with pytest.raises(UserError, match="holds the teacher of somebody else; --overwrite"):
+        check()
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"resnet8_icc.pth: .*; --overwrite replaces it, --seed N or"):
         check()
 
 
