@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
+import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,8 +83,7 @@ def train_teacher(
     >>> teacher = train_teacher("resnet20", "digits", epochs=20)  # doctest: +SKIP
     """
     host, dataset = register(verbose=False).host, _data(data)
-    made = _Network(host, model, dataset, settings or {})
-    return _run(host, "teacher", made, dataset, method, {}, epochs, seed, device, settings or {}, resume, overwrite)
+    return _run(host, "teacher", [model], dataset, method, {}, epochs, seed, device, settings or {}, resume, overwrite)
 
 
 def distill(
@@ -117,31 +119,39 @@ def distill(
             raise UserError("distill: wanted data, which only what train_teacher returned brings along")
         data = teacher.data
     dataset = _data(data)
-    made = _Network(host, student, dataset, settings or {})
+    networks = [student]
     if isinstance(teacher, Trained):
         given = {"DISTILLER.TEACHER": teacher.architecture, "DISTILLER.TEACHER_CKPT": str(teacher.checkpoint)}
     elif isinstance(teacher, str):
         given = {"DISTILLER.TEACHER": teacher}
     else:
-        name = _Network(host, teacher, dataset, settings or {}).name
-        given = {"DISTILLER.TEACHER": name, "DISTILLER.TEACHER_CKPT": str(_written(teacher, name, dataset))}
-    return _run(host, "student", made, dataset, method, given, epochs, seed, device, settings or {}, resume, overwrite)
+        networks = [teacher, student]
+        file = _written(teacher, dataset)
+        given = {"DISTILLER.TEACHER": _name(teacher), "DISTILLER.TEACHER_CKPT": str(file)}
+    return _run(
+        host, "student", networks, dataset, method, given, epochs, seed, device, settings or {}, resume, overwrite
+    )
 
 
-class _Network:
-    """A network under the name that a run knows it by; the host's registry gives out copies of one that was given."""
+def _name(model: str | nn.Module) -> str:
+    """The name that a run knows a network by; one that was given has its class, its size and what tells it from others.
 
-    def __init__(self, host: Host, model: str | nn.Module, dataset: str, settings: Settings) -> None:
-        self.given = None if isinstance(model, str) else model
-        if isinstance(model, str):
-            self.name = model
-            return
-        size = sum(parameter.numel() for parameter in model.parameters())
-        self.name = f"{type(model).__name__}-{size / 1e6:.2f}M" if size >= 1e5 else f"{type(model).__name__}-{size}"
-        host.models(dataset, settings.get("DATASET.IMAGE_SIZE"))[self.name] = (
-            lambda num_classes: copy.deepcopy(model),
-            None,
-        )
+    A module of the same name has the same layers with the same settings, though its weights may be others.
+    """
+    if isinstance(model, str):
+        return model
+    size = sum(parameter.numel() for parameter in model.parameters())
+    shown = f"{size / 1e6:.2f}M" if size >= 1e5 else str(size)
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    own = [{key: str(value) for key, value in vars(layer).items() if _tells(key, value)} for layer in model.modules()]
+    built = re.sub(r" at 0x[0-9a-fA-F]+", "", f"{model}{shapes}{own}")
+    return f"{type(model).__name__}-{shown}-{hashlib.sha256(built.encode()).hexdigest()[:6]}"
+
+
+def _tells(key: str, value: Any) -> bool:
+    """Whether a module's attribute says how it computes, as a number or a function does; whether it trains does not."""
+    plain = isinstance(value, (bool, int, float, str, tuple)) or callable(value)
+    return plain and key != "training" and not key.startswith("_")
 
 
 def _data(data: AnyData) -> str:
@@ -150,8 +160,9 @@ def _data(data: AnyData) -> str:
     return add(data if isinstance(data, TorchData) else TorchData(*data))
 
 
-def _written(teacher: nn.Module, name: str, dataset: str) -> Path:
+def _written(teacher: nn.Module, dataset: str) -> Path:
     """A file of the teacher's weights, named after them, as a run and its record want one."""
+    name = _name(teacher)
     aside = store.root() / dataset / f".{name}.{os.getpid()}.pth"
     checkpoint.save({"model": teacher.state_dict()}, aside)
     digest = checkpoint.digest(aside).removeprefix("sha256:")
@@ -179,7 +190,7 @@ _own_methods: set[str] = set()
 def _run(
     host: Host,
     role: str,
-    network: _Network,
+    networks: Sequence[str | nn.Module],
     dataset: str,
     method: str | type[Distiller],
     given: dict[str, str],
@@ -190,30 +201,37 @@ def _run(
     resume: bool,
     overwrite: bool,
 ) -> Trained:
-    name = _method(host, method)
+    network = networks[-1]
+    name, architecture = _method(host, method), _name(network)
     taught = [Path(given["DISTILLER.TEACHER_CKPT"]).stem] if "DISTILLER.TEACHER_CKPT" in given else given.values()
     trainer = name.lower() if name.lower() in host.trainer_dict else "base"
     fixed = given | {
         "EXPERIMENT.PROJECT": dataset,
-        "EXPERIMENT.TAG": ",".join([name, *taught, network.name]),
+        "EXPERIMENT.TAG": ",".join([name, *taught, architecture]),
         "DATASET.TYPE": dataset,
         "DISTILLER.TYPE": name,
-        "DISTILLER.STUDENT": network.name,
+        "DISTILLER.STUDENT": architecture,
         "SOLVER.TRAINER": trainer,
     }
     chosen = ({} if epochs is None else {"SOLVER.EPOCHS": epochs}) | dict(settings)
     cfg = configure(None, _pairs(fixed | chosen), seed)
-    options = _pairs(chosen)
+    options, models = _pairs(chosen), host.models(dataset, cfg.DATASET.IMAGE_SIZE)
+    for one in networks:  # last the one that starts from the weights it has: the registry gives out copies
+        if isinstance(one, nn.Module):
+            models[_name(one)] = functools.partial(_copied, one), None
     record = run(cfg, role, options=options, device=device, resume=resume, overwrite=overwrite)
     folder = RunFolder(cfg, run_name(cfg, options)).path
-    models = host.models(dataset, cfg.DATASET.IMAGE_SIZE)
-    model = network.given or resolve.build(models, network.name, cfg, record["num_classes"])
-    weights.load(model, folder / "student_latest", network.name)
+    model = resolve.build(models, network, cfg, record["num_classes"]) if isinstance(network, str) else network
+    weights.load(model, folder / "student_latest", architecture)
     file = folder / "student_latest"
     if role == "teacher":
-        file = store.path(dataset, store.TeacherName(network.name, store.KINDS[name]), cfg.EXPERIMENT.SEED)
+        file = store.path(dataset, store.TeacherName(architecture, store.KINDS[name]), cfg.EXPERIMENT.SEED)
     model.to(resolve_device(device)).eval()
-    return Trained(model, network.name, dataset, record["top1"]["last"], folder, file, record)
+    return Trained(model, architecture, dataset, record["top1"]["last"], folder, file, record)
+
+
+def _copied(model: nn.Module, num_classes: int) -> nn.Module:
+    return copy.deepcopy(model)
 
 
 def _pairs(settings: Settings) -> list[str]:

@@ -30,8 +30,11 @@ class Net(nn.Module):
         )  # fmt: skip
         self.head = nn.Linear(32 * width, 10)
 
+        self.squash = None
+
     def forward(self, image):
-        return self.head(self.body(image))
+        logits = self.head(self.body(image))
+        return logits if self.squash is None else self.squash(logits)
 
 
 class Mimic(Distiller):
@@ -126,6 +129,42 @@ def test_loaders_keep_their_batches(teacher, images):
     student = distill(teacher.model, Net(4), Seeing, own, epochs=1, settings=SETTINGS)
     assert [len(batch) for batch in seen] == [20] * 5 and torch.cat(seen).max() < 5
     assert student.record["dataset"] == "halves" and student.record["num_train"] == 240
+
+
+def test_a_network_of_the_teachers_class_and_size_starts_from_its_own_weights(teacher, images):
+    fresh = Net(16)
+    before = {name: tensor.clone() for name, tensor in fresh.named_parameters()}
+    still = SETTINGS | {"SOLVER.LR": 0.0, "SOLVER.WEIGHT_DECAY": 0.0}
+    student = distill(teacher.model, fresh, "KD", images, epochs=1, settings=still)
+    assert student.architecture == teacher.architecture
+    assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.named_parameters())
+    assert student.record["teacher"]["top1"] == pytest.approx(teacher.top1)
+
+
+@pytest.mark.parametrize("as_module", [True, False])
+@pytest.mark.parametrize("change", [
+    lambda net: net.body.__setitem__(2, nn.Hardtanh(-1e-3, 1e-3)),
+    lambda net: setattr(net, "squash", torch.tanh),
+])  # fmt: skip
+def test_a_network_of_the_teachers_class_and_size_keeps_its_own_layers(teacher, images, change, as_module):
+    other = Net(16)
+    change(other)
+    taught = teacher.model if as_module else teacher
+    student = distill(taught, other, "KD", images, epochs=1, settings=SETTINGS, overwrite=True)
+    assert student.architecture != teacher.architecture == student.record["teacher"]["architecture"]
+    assert student.top1 == pytest.approx(accuracy(other, images[1]), abs=1e-4)
+    assert student.record["teacher"]["top1"] == pytest.approx(teacher.top1)
+
+
+def test_networks_whose_sizes_round_alike_are_two(images):
+    def net(width):
+        return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, width), nn.ReLU(), nn.Linear(width, 10))
+
+    big = [net(1800), net(1801)]
+    settings = SETTINGS | {"SOLVER.LR": 0.01}
+    teacher = train_teacher(big[0], images, "NONE", epochs=1, settings=settings)
+    student = distill(teacher, big[1], "KD", epochs=1, settings=settings)
+    assert student.architecture.startswith("Sequential-0.11M-") and student.architecture != teacher.architecture
 
 
 @pytest.mark.parametrize("method", ["RKD", "CRD"])
