@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Trained:
         model: in eval mode, with the weights of the last epoch; the network that was given, if one was.
         architecture: its name.
         data: the name of the data set.
+        images: the data set itself, where it was given.
         top1: test accuracy after the last epoch, in percent.
         folder: of the run: configuration, checkpoints, logs.
         checkpoint: its weights; a teacher's lie in the teacher store.
@@ -50,6 +51,7 @@ class Trained:
     folder: Path
     checkpoint: Path
     record: dict[str, Any] = field(repr=False)
+    images: TorchData | None = field(default=None, repr=False)
 
 
 def train_teacher(
@@ -82,8 +84,7 @@ def train_teacher(
 
     >>> teacher = train_teacher("resnet20", "digits", epochs=20)  # doctest: +SKIP
     """
-    host, dataset = register(verbose=False).host, _data(data)
-    return _run(host, "teacher", [model], dataset, method, {}, epochs, seed, device, settings or {}, resume, overwrite)
+    return _run("teacher", {}, model, data, method, epochs, seed, device, settings or {}, resume, overwrite)
 
 
 def distill(
@@ -113,24 +114,18 @@ def distill(
 
     >>> student = distill(teacher, "resnet8", "DKD", epochs=20)  # doctest: +SKIP
     """
-    host = register(verbose=False).host
     if data is None:
         if not isinstance(teacher, Trained):
             raise UserError("distill: wanted data, which only what train_teacher returned brings along")
-        data = teacher.data
-    dataset = _data(data)
-    networks = [student]
+        data = teacher.images or teacher.data
+    given: dict[str, str] | nn.Module
     if isinstance(teacher, Trained):
         given = {"DISTILLER.TEACHER": teacher.architecture, "DISTILLER.TEACHER_CKPT": str(teacher.checkpoint)}
     elif isinstance(teacher, str):
         given = {"DISTILLER.TEACHER": teacher}
     else:
-        networks = [teacher, student]
-        file = _written(teacher, dataset)
-        given = {"DISTILLER.TEACHER": _name(teacher), "DISTILLER.TEACHER_CKPT": str(file)}
-    return _run(
-        host, "student", networks, dataset, method, given, epochs, seed, device, settings or {}, resume, overwrite
-    )
+        given = teacher
+    return _run("student", given, student, data, method, epochs, seed, device, settings or {}, resume, overwrite)
 
 
 def _name(model: str | nn.Module) -> str:
@@ -154,21 +149,15 @@ def _tells(key: str, value: Any) -> bool:
     return plain and key != "training" and not key.startswith("_")
 
 
-def _data(data: AnyData) -> str:
-    if isinstance(data, str):
-        return data
-    return add(data if isinstance(data, TorchData) else TorchData(*data))
-
-
-def _written(teacher: nn.Module, dataset: str) -> Path:
-    """A file of the teacher's weights, named after them, as a run and its record want one."""
+def _settings_of(teacher: nn.Module, dataset: str) -> dict[str, str]:
+    """The settings that name a teacher: a file of its weights, named after them, as a run and its record want one."""
     name = _name(teacher)
     aside = store.root() / dataset / f".{name}.{os.getpid()}.pth"
     checkpoint.save({"model": teacher.state_dict()}, aside)
     digest = checkpoint.digest(aside).removeprefix("sha256:")
     file = aside.with_name(f"{name}~{digest[:8]}.pth")
     os.replace(aside, file)
-    return file
+    return {"DISTILLER.TEACHER": name, "DISTILLER.TEACHER_CKPT": str(file)}
 
 
 def _method(host: Host, method: str | type[Distiller]) -> str:
@@ -188,12 +177,11 @@ _own_methods: set[str] = set()
 
 
 def _run(
-    host: Host,
     role: str,
-    networks: Sequence[str | nn.Module],
-    dataset: str,
+    teacher: dict[str, str] | nn.Module,
+    network: str | nn.Module,
+    data: AnyData,
     method: str | type[Distiller],
-    given: dict[str, str],
     epochs: int | None,
     seed: int | None,
     device: str,
@@ -201,7 +189,10 @@ def _run(
     resume: bool,
     overwrite: bool,
 ) -> Trained:
-    network = networks[-1]
+    host = register(verbose=False).host
+    images = data if isinstance(data, (str, TorchData)) else TorchData(*data)
+    dataset = images if isinstance(images, str) else add(images)
+    given = _settings_of(teacher, dataset) if isinstance(teacher, nn.Module) else teacher
     name, architecture = _method(host, method), _name(network)
     taught = [Path(given["DISTILLER.TEACHER_CKPT"]).stem] if "DISTILLER.TEACHER_CKPT" in given else given.values()
     trainer = name.lower() if name.lower() in host.trainer_dict else "base"
@@ -216,7 +207,7 @@ def _run(
     chosen = ({} if epochs is None else {"SOLVER.EPOCHS": epochs}) | dict(settings)
     cfg = configure(None, _pairs(fixed | chosen), seed)
     options, models = _pairs(chosen), host.models(dataset, cfg.DATASET.IMAGE_SIZE)
-    for one in networks:  # last the one that starts from the weights it has: the registry gives out copies
+    for one in (teacher, network):  # last the one that starts from the weights it has: the registry gives out copies
         if isinstance(one, nn.Module):
             models[_name(one)] = functools.partial(_copied, one), None
     record = run(cfg, role, options=options, device=device, resume=resume, overwrite=overwrite)
@@ -227,7 +218,8 @@ def _run(
     if role == "teacher":
         file = store.path(dataset, store.TeacherName(architecture, store.KINDS[name]), cfg.EXPERIMENT.SEED)
     model.to(resolve_device(device)).eval()
-    return Trained(model, architecture, dataset, record["top1"]["last"], folder, file, record)
+    own = None if isinstance(images, str) else images
+    return Trained(model, architecture, dataset, record["top1"]["last"], folder, file, record, own)
 
 
 def _copied(model: nn.Module, num_classes: int) -> nn.Module:
