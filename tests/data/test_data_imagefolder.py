@@ -130,7 +130,7 @@ def test_images_mean_and_deviation_are_torchvisions_and_numpys(photographs, conf
     assert load(cfg, 0, CPU).mean > loaded.mean, "other files, another mean"
     cfg.DATASET.MEAN, cfg.DATASET.STD = [0.5, 0.25, 0], [0.2, 0.3, 1]
     given = load(cfg, 0, CPU)
-    assert (given.mean, given.std) == ([0.5, 0.25, 0], [0.2, 0.3, 1])
+    assert (given.mean, given.std) == ((0.5, 0.25, 0), (0.2, 0.3, 1))
 
 
 def test_moments_are_exact_over_chunks():
