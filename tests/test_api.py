@@ -258,6 +258,27 @@ def test_what_cannot_be_trained_on(train, test, message):
         train_teacher("resnet8", TorchData(train, test, "of_mine", "abcd"), "NONE", epochs=1)
 
 
+TRAIN, TEST = noise(8, 0), noise(8, 1)
+
+
+def small(classes):
+    layers = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, classes)
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda given: train_teacher(small(3), (TRAIN, TEST), **given), "makes 3 logits, and own_.* has 4 cl"),
+    (lambda given: train_teacher(small(9), (TRAIN, TEST), **given), "makes 9 logits, and own_.* has 4 cl"),
+    (lambda given: distill(small(9), small(4), "KD", (TRAIN, TEST), **given), "^Seq.* makes 9 logits"),
+    (lambda given: train_teacher(small(4), (DataLoader(TRAIN, 9, drop_last=True), TEST), **given), "drop_last"),
+    (lambda given: train_teacher(small(4), (DataLoader(TRAIN, 1), TEST), **given), "BATCH_SIZE 1: Seq"),
+])  # fmt: skip
+def test_what_would_fail_in_the_first_step_is_told_before_a_folder_is_made(call, message, folder):
+    with pytest.raises(UserError, match=message):
+        call({"epochs": 1, "settings": {"EXPERIMENT.NAME": "not_begun"}})
+    assert not list(folder.glob("output/*/not_begun*"))
+
+
 @pytest.mark.parametrize("key, value", [
     ("IMAGE_SIZE", 32), ("MEAN", [0.5, 0.5, 0.5]), ("STD", [0.5, 0.5, 0.5]), ("LOADER", "workers"), ("HOLDOUT", 0.1),
 ])  # fmt: skip
