@@ -160,11 +160,14 @@ def _settings_of(teacher: nn.Module, dataset: str) -> dict[str, str]:
     return {"DISTILLER.TEACHER": name, "DISTILLER.TEACHER_CKPT": str(file)}
 
 
-def _method(host: Host, method: str | type[Distiller]) -> str:
+def _method(host: Host, method: Any) -> str:
     """The name that a run knows the method by."""
     if isinstance(method, str):
         return method
-    name = method.__name__
+    if not (isinstance(method, type) and issubclass(method, Distiller)):
+        what = method.__name__ if isinstance(method, type) else f"a {type(method).__name__}"
+        raise UserError(f"method: wanted a class made from mdistiller_icc.distillers.base.Distiller, got {what}")
+    name: str = method.__name__
     if name in host.distiller_dict and name not in _own_methods:
         raise UserError(f"there is a distiller {name} already; choose another name for your class")
     _own_methods.add(name)

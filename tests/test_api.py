@@ -258,6 +258,34 @@ def test_what_cannot_be_trained_on(train, test, message):
         train_teacher("resnet8", TorchData(train, test, "of_mine", "abcd"), "NONE", epochs=1)
 
 
+class Alone(Mimic):
+    def forward_train(self, image, target, **_):
+        return F.cross_entropy(self.student(image)[0], target)
+
+
+class Total(Mimic):
+    def forward_train(self, image, target, **_):
+        logits, losses = super().forward_train(image, target)
+        return logits, {"loss": losses["loss_ce"] + losses["loss_kd"]}
+
+
+@pytest.mark.parametrize("method, settings, message", [
+    (nn.Module, {}, "wanted a class made from mdistiller_icc.distillers.base.Distiller, got Module$"),
+    (Mimic(nn.Linear(1, 1)), {}, "wanted a class made from .*, got a Mimic$"),
+    (Alone, {}, "^Alone: its forward_train must return .logits, {.*}., tensors; it returned Tensor$"),
+    (Total, {"SOLVER.TRAINER": "dot"}, "^SOLVER.TRAINER dot: Total has no loss_kd, only loss$"),
+    ("Total+KD", {}, "^Total has no loss_ce, only loss$"),
+])  # fmt: skip
+def test_methods_of_ones_own_that_are_none(method, settings, message, teacher):
+    with pytest.raises(UserError, match=message):
+        distill(teacher, Net(4), method, epochs=1, settings=SETTINGS | settings)
+
+
+def test_a_method_of_ones_own_may_name_its_losses(teacher):
+    metrics = (distill(teacher, Net(4), Total, epochs=1, settings=SETTINGS).folder / "metrics.jsonl").read_text()
+    assert '"loss": ' in metrics
+
+
 TRAIN, TEST = noise(8, 0), noise(8, 1)
 
 
