@@ -299,7 +299,7 @@ def small(classes):
     (lambda given: train_teacher(small(9), (TRAIN, TEST), **given), "makes 9 logits, and own_.* has 4 cl"),
     (lambda given: distill(small(9), small(4), "KD", (TRAIN, TEST), **given), "^Seq.* makes 9 logits"),
     (lambda given: train_teacher(small(4), (DataLoader(TRAIN, 9, drop_last=True), TEST), **given), "drop_last"),
-    (lambda given: train_teacher(small(4), (DataLoader(TRAIN, 1), TEST), **given), "BATCH_SIZE 1: Seq"),
+    (lambda given: train_teacher(small(4), (DataLoader(TRAIN, 7), TEST), **given), "train on a batch of one"),
 ])  # fmt: skip
 def test_what_would_fail_in_the_first_step_is_told_before_a_folder_is_made(call, message, folder):
     with pytest.raises(UserError, match=message):

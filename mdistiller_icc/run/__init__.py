@@ -136,8 +136,8 @@ def _check_single(student: nn.Module, image_size: int) -> None:
         with torch.no_grad():
             trial(torch.zeros(1, 3, image_size, image_size, device=next(trial.parameters()).device))
     except ValueError as error:
-        what = f"{type(student).__name__} does not train on a single image of {image_size} pixels"
-        raise UserError(f"SOLVER.BATCH_SIZE 1: {what} ({error})") from error
+        what = f"{type(student).__name__} does not train on a batch of one image of {image_size} pixels ({error})"
+        raise UserError(f"{what}; take another SOLVER.BATCH_SIZE, or the loader's own") from error
 
 
 def _publish(found: Resolved, overwrite: bool, record: Record, student: nn.Module, tree: str | None) -> None:
