@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
+import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +37,7 @@ class Trained:
         model: in eval mode, with the weights of the last epoch; the network that was given, if one was.
         architecture: its name.
         data: the name of the data set.
+        images: the data set itself, where it was given.
         top1: test accuracy after the last epoch, in percent.
         folder: of the run: configuration, checkpoints, logs.
         checkpoint: its weights; a teacher's lie in the teacher store.
@@ -47,6 +51,7 @@ class Trained:
     folder: Path
     checkpoint: Path
     record: dict[str, Any] = field(repr=False)
+    images: TorchData | None = field(default=None, repr=False)
 
 
 def train_teacher(
@@ -79,9 +84,7 @@ def train_teacher(
 
     >>> teacher = train_teacher("resnet20", "digits", epochs=20)  # doctest: +SKIP
     """
-    host, dataset = register(verbose=False).host, _data(data)
-    made = _Network(host, model, dataset, settings or {})
-    return _run(host, "teacher", made, dataset, method, {}, epochs, seed, device, settings or {}, resume, overwrite)
+    return _run("teacher", {}, model, data, method, epochs, seed, device, settings or {}, resume, overwrite)
 
 
 def distill(
@@ -111,60 +114,60 @@ def distill(
 
     >>> student = distill(teacher, "resnet8", "DKD", epochs=20)  # doctest: +SKIP
     """
-    host = register(verbose=False).host
     if data is None:
         if not isinstance(teacher, Trained):
             raise UserError("distill: wanted data, which only what train_teacher returned brings along")
-        data = teacher.data
-    dataset = _data(data)
-    made = _Network(host, student, dataset, settings or {})
+        data = teacher.images or teacher.data
+    given: dict[str, str] | nn.Module
     if isinstance(teacher, Trained):
         given = {"DISTILLER.TEACHER": teacher.architecture, "DISTILLER.TEACHER_CKPT": str(teacher.checkpoint)}
     elif isinstance(teacher, str):
         given = {"DISTILLER.TEACHER": teacher}
     else:
-        name = _Network(host, teacher, dataset, settings or {}).name
-        given = {"DISTILLER.TEACHER": name, "DISTILLER.TEACHER_CKPT": str(_written(teacher, name, dataset))}
-    return _run(host, "student", made, dataset, method, given, epochs, seed, device, settings or {}, resume, overwrite)
+        given = teacher
+    return _run("student", given, student, data, method, epochs, seed, device, settings or {}, resume, overwrite)
 
 
-class _Network:
-    """A network under the name that a run knows it by; the host's registry gives out copies of one that was given."""
+def _name(model: str | nn.Module) -> str:
+    """The name that a run knows a network by; one that was given has its class, its size and what tells it from others.
 
-    def __init__(self, host: Host, model: str | nn.Module, dataset: str, settings: Settings) -> None:
-        self.given = None if isinstance(model, str) else model
-        if isinstance(model, str):
-            self.name = model
-            return
-        size = sum(parameter.numel() for parameter in model.parameters())
-        self.name = f"{type(model).__name__}-{size / 1e6:.2f}M" if size >= 1e5 else f"{type(model).__name__}-{size}"
-        host.models(dataset, settings.get("DATASET.IMAGE_SIZE"))[self.name] = (
-            lambda num_classes: copy.deepcopy(model),
-            None,
-        )
-
-
-def _data(data: AnyData) -> str:
-    if isinstance(data, str):
-        return data
-    return add(data if isinstance(data, TorchData) else TorchData(*data))
+    A module of the same name has the same layers with the same settings, though its weights may be others.
+    """
+    if isinstance(model, str):
+        return model
+    size = sum(parameter.numel() for parameter in model.parameters())
+    shown = f"{size / 1e6:.2f}M" if size >= 1e5 else str(size)
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    own = [{key: str(value) for key, value in vars(layer).items() if _tells(key, value)} for layer in model.modules()]
+    built = re.sub(r" at 0x[0-9a-fA-F]+", "", f"{model}{shapes}{own}")
+    return f"{type(model).__name__}-{shown}-{hashlib.sha256(built.encode()).hexdigest()[:6]}"
 
 
-def _written(teacher: nn.Module, name: str, dataset: str) -> Path:
-    """A file of the teacher's weights, named after them, as a run and its record want one."""
+def _tells(key: str, value: Any) -> bool:
+    """Whether a module's attribute says how it computes, as a number or a function does; whether it trains does not."""
+    plain = isinstance(value, (bool, int, float, str, tuple)) or callable(value)
+    return plain and key != "training" and not key.startswith("_")
+
+
+def _settings_of(teacher: nn.Module, dataset: str) -> dict[str, str]:
+    """The settings that name a teacher: a file of its weights, named after them, as a run and its record want one."""
+    name = _name(teacher)
     aside = store.root() / dataset / f".{name}.{os.getpid()}.pth"
     checkpoint.save({"model": teacher.state_dict()}, aside)
     digest = checkpoint.digest(aside).removeprefix("sha256:")
     file = aside.with_name(f"{name}~{digest[:8]}.pth")
     os.replace(aside, file)
-    return file
+    return {"DISTILLER.TEACHER": name, "DISTILLER.TEACHER_CKPT": str(file)}
 
 
-def _method(host: Host, method: str | type[Distiller]) -> str:
+def _method(host: Host, method: Any) -> str:
     """The name that a run knows the method by."""
     if isinstance(method, str):
         return method
-    name = method.__name__
+    if not (isinstance(method, type) and issubclass(method, Distiller)):
+        what = method.__name__ if isinstance(method, type) else f"a {type(method).__name__}"
+        raise UserError(f"method: wanted a class made from mdistiller_icc.distillers.base.Distiller, got {what}")
+    name: str = method.__name__
     if name in host.distiller_dict and name not in _own_methods:
         raise UserError(f"there is a distiller {name} already; choose another name for your class")
     _own_methods.add(name)
@@ -177,12 +180,11 @@ _own_methods: set[str] = set()
 
 
 def _run(
-    host: Host,
     role: str,
-    network: _Network,
-    dataset: str,
+    teacher: dict[str, str] | nn.Module,
+    network: str | nn.Module,
+    data: AnyData,
     method: str | type[Distiller],
-    given: dict[str, str],
     epochs: int | None,
     seed: int | None,
     device: str,
@@ -190,30 +192,41 @@ def _run(
     resume: bool,
     overwrite: bool,
 ) -> Trained:
-    name = _method(host, method)
+    host = register(verbose=False).host
+    images = data if isinstance(data, (str, TorchData)) else TorchData(*data)
+    dataset = images if isinstance(images, str) else add(images)
+    given = _settings_of(teacher, dataset) if isinstance(teacher, nn.Module) else teacher
+    name, architecture = _method(host, method), _name(network)
     taught = [Path(given["DISTILLER.TEACHER_CKPT"]).stem] if "DISTILLER.TEACHER_CKPT" in given else given.values()
     trainer = name.lower() if name.lower() in host.trainer_dict else "base"
     fixed = given | {
         "EXPERIMENT.PROJECT": dataset,
-        "EXPERIMENT.TAG": ",".join([name, *taught, network.name]),
+        "EXPERIMENT.TAG": ",".join([name, *taught, architecture]),
         "DATASET.TYPE": dataset,
         "DISTILLER.TYPE": name,
-        "DISTILLER.STUDENT": network.name,
+        "DISTILLER.STUDENT": architecture,
         "SOLVER.TRAINER": trainer,
     }
     chosen = ({} if epochs is None else {"SOLVER.EPOCHS": epochs}) | dict(settings)
     cfg = configure(None, _pairs(fixed | chosen), seed)
-    options = _pairs(chosen)
+    options, models = _pairs(chosen), host.models(dataset, cfg.DATASET.IMAGE_SIZE)
+    for one in (teacher, network):  # last the one that starts from the weights it has: the registry gives out copies
+        if isinstance(one, nn.Module):
+            models[_name(one)] = functools.partial(_copied, one), None
     record = run(cfg, role, options=options, device=device, resume=resume, overwrite=overwrite)
     folder = RunFolder(cfg, run_name(cfg, options)).path
-    models = host.models(dataset, cfg.DATASET.IMAGE_SIZE)
-    model = network.given or resolve.build(models, network.name, cfg, record["num_classes"])
-    weights.load(model, folder / "student_latest", network.name)
+    model = resolve.build(models, network, cfg, record["num_classes"]) if isinstance(network, str) else network
+    weights.load(model, folder / "student_latest", architecture)
     file = folder / "student_latest"
     if role == "teacher":
-        file = store.path(dataset, store.TeacherName(network.name, store.KINDS[name]), cfg.EXPERIMENT.SEED)
+        file = store.path(dataset, store.TeacherName(architecture, store.KINDS[name]), cfg.EXPERIMENT.SEED)
     model.to(resolve_device(device)).eval()
-    return Trained(model, network.name, dataset, record["top1"]["last"], folder, file, record)
+    own = None if isinstance(images, str) else images
+    return Trained(model, architecture, dataset, record["top1"]["last"], folder, file, record, own)
+
+
+def _copied(model: nn.Module, num_classes: int) -> nn.Module:
+    return copy.deepcopy(model)
 
 
 def _pairs(settings: Settings) -> list[str]:

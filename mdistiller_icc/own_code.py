@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.paths import expand
@@ -18,17 +19,35 @@ from mdistiller_icc.paths import expand
 def import_all(names: Iterable[str]) -> None:
     """Import files (``my_methods.py``) and modules (``my.methods``, also of the working folder), each once.
 
+    Which of the host's methods, trainers and networks one replaces is said in a line for each.
+
     Raises:
         UserError: there is no such file or module, or it cannot be imported.
     """
     for name in names:
         spec = _of_file(name) if is_file(name) else _of_module(name)
+        before = _known()
         try:
             importlib.import_module(spec.name)
         except UserError:
             raise
+        except SystemExit as error:
+            what = "keep what it does as a script under if __name__ == '__main__'"
+            raise UserError(f"--import {name}: it ends the program when it is imported ({error}); {what}") from error
         except Exception as error:
             raise UserError(f"--import {name}: {_told(error, spec.origin)}") from error
+        for (registry, known), entry in _known().items():
+            if before.get((registry, known), entry) is not entry:
+                print(f"--import {name}: replaces {known} of the host's {registry}", file=sys.stderr)
+
+
+def _known() -> dict[tuple[str, str], Any]:
+    """Every entry of the host's registries, by the registry's name and its own."""
+    from mdistiller_icc.plugin import register
+
+    host = register(verbose=False).host
+    registries = {key: value for key, value in vars(host).items() if key.endswith("_dict")}
+    return {(registry, name): entry for registry, entries in registries.items() for name, entry in entries.items()}
 
 
 def is_file(name: str) -> bool:

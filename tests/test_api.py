@@ -30,8 +30,11 @@ class Net(nn.Module):
         )  # fmt: skip
         self.head = nn.Linear(32 * width, 10)
 
+        self.squash = None
+
     def forward(self, image):
-        return self.head(self.body(image))
+        logits = self.head(self.body(image))
+        return logits if self.squash is None else self.squash(logits)
 
 
 class Mimic(Distiller):
@@ -126,6 +129,197 @@ def test_loaders_keep_their_batches(teacher, images):
     student = distill(teacher.model, Net(4), Seeing, own, epochs=1, settings=SETTINGS)
     assert [len(batch) for batch in seen] == [20] * 5 and torch.cat(seen).max() < 5
     assert student.record["dataset"] == "halves" and student.record["num_train"] == 240
+
+
+def test_a_network_of_the_teachers_class_and_size_starts_from_its_own_weights(teacher, images):
+    fresh = Net(16)
+    before = {name: tensor.clone() for name, tensor in fresh.named_parameters()}
+    still = SETTINGS | {"SOLVER.LR": 0.0, "SOLVER.WEIGHT_DECAY": 0.0}
+    student = distill(teacher.model, fresh, "KD", images, epochs=1, settings=still)
+    assert student.architecture == teacher.architecture
+    assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.named_parameters())
+    assert student.record["teacher"]["top1"] == pytest.approx(teacher.top1)
+
+
+@pytest.mark.parametrize("as_module", [True, False])
+@pytest.mark.parametrize("change", [
+    lambda net: net.body.__setitem__(2, nn.Hardtanh(-1e-3, 1e-3)),
+    lambda net: setattr(net, "squash", torch.tanh),
+])  # fmt: skip
+def test_a_network_of_the_teachers_class_and_size_keeps_its_own_layers(teacher, images, change, as_module):
+    other = Net(16)
+    change(other)
+    taught = teacher.model if as_module else teacher
+    student = distill(taught, other, "KD", images, epochs=1, settings=SETTINGS, overwrite=True)
+    assert student.architecture != teacher.architecture == student.record["teacher"]["architecture"]
+    assert student.top1 == pytest.approx(accuracy(other, images[1]), abs=1e-4)
+    assert student.record["teacher"]["top1"] == pytest.approx(teacher.top1)
+
+
+def test_networks_whose_sizes_round_alike_are_two(images):
+    def net(width):
+        return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, width), nn.ReLU(), nn.Linear(width, 10))
+
+    big = [net(1800), net(1801)]
+    settings = SETTINGS | {"SOLVER.LR": 0.01}
+    teacher = train_teacher(big[0], images, "NONE", epochs=1, settings=settings)
+    student = distill(teacher, big[1], "KD", epochs=1, settings=settings)
+    assert student.architecture.startswith("Sequential-0.11M-") and student.architecture != teacher.architecture
+
+
+def noise(count, seed, classes=4, size=16):
+    numbers = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    grains = torch.randn(count, 3, size, size, generator=numbers) + labels[:, None, None, None]
+    return TensorDataset(grains, labels)
+
+
+def test_data_of_the_same_class_are_told_apart():
+    first, second = (noise(64, 0), noise(32, 1)), (noise(64, 2), noise(32, 3))
+    teacher = train_teacher("resnet14", first, "NONE", epochs=1, settings=SETTINGS)
+    train_teacher("resnet20", second, "NONE", epochs=1, settings=SETTINGS)
+    student = distill(teacher, "resnet8", "KD", epochs=1, settings=SETTINGS)
+    assert student.images is teacher.images and student.images.train is first[0]
+    assert student.record["protocol"]["tree"] == teacher.record["protocol"]["tree"]
+    noisy = TensorDataset(first[0].tensors[0], first[0].tensors[1].flip(0))
+    for data in (second, (noisy, first[1]), (noise(40, 0), first[1])):
+        with pytest.raises(UserError, match="holds the teacher of .*, of other images than these"):
+            train_teacher("resnet14", data, "NONE", epochs=1, settings=SETTINGS, resume=True)
+        with pytest.raises(UserError, match="holds the teacher of .*, of other images than these"):
+            train_teacher("resnet14", data, "NONE", epochs=2, settings=SETTINGS)  # else the shorter one gives way
+        with pytest.raises(UserError, match="cannot be resumed: it was begun on other images than these$"):
+            distill(teacher, "resnet8", "KD", data, epochs=1, settings=SETTINGS, resume=True)
+    again = noise(64, 0), noise(32, 1)
+    assert train_teacher("resnet14", again, "NONE", epochs=1, settings=SETTINGS, resume=True).top1 == teacher.top1
+
+
+class Augmented(torch.utils.data.Dataset):
+    classes = ("even", "odd")
+
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, index):
+        return torch.rand(3, 16, 16), index % 2
+
+
+def test_augmented_images_are_known_again():
+    runs = [train_teacher("resnet8", (Augmented(), noise(16, 1, 2)), "NONE", epochs=1, settings=SETTINGS, resume=resume)
+            for resume in (False, True)]  # fmt: skip
+    assert runs[0].record["finished"] == runs[1].record["finished"]
+
+
+@pytest.mark.parametrize(
+    "images, labels", [(torch.Tensor.double, torch.Tensor.int), (torch.Tensor.half, torch.Tensor.byte)]
+)
+def test_other_numbers_are_taken(images, labels):
+    x, y = noise(64, 0).tensors
+    data = TorchData(*[TensorDataset(images(x), labels(y))] * 2, name=f"numbers_{labels.__name__}")
+    assert train_teacher("resnet8", data, "ICC", epochs=1, settings=SETTINGS).record["num_classes"] == 4
+
+
+def test_large_images_have_the_networks_for_large_ones():
+    data = TorchData(noise(6, 0, 2, 72), noise(4, 1, 2, 72), name="large")
+    assert train_teacher("MobileNetV1", data, "NONE", epochs=1, settings=SETTINGS).record["num_test"] == 4
+
+
+X, Y = noise(64, 0).tensors
+
+
+@pytest.mark.parametrize("train, test, message", [
+    ((X, F.one_hot(Y).float()), (X, Y), r"train, image 0: wanted one whole number as its label, got \(4,\)"),
+    ((X, Y), (X, F.one_hot(Y)), r"test, image 0: wanted one whole number .* got \(4,\) of torch.int64"),
+    ((X, Y[:, None]), (X, Y), r"train, image 0: wanted one whole number .* got \(1,\)"),
+    ((X, Y.float()), (X, Y), r"train, image 0: wanted one whole number .* got \(\) of torch.float32"),
+    ((X,), (X, Y), "train, image 0: wanted one whole number as its label, got none"),
+    ((X, Y + 1), (X, Y + 1), "labels begin at 1, not at 0"),
+    ((X, Y % 3), (X, Y), "test: a label 3, and 3 classes, 0 to 2"),
+    ((X, Y), (X, torch.where(torch.arange(64) == 5, -1, Y)), "test: a label -1, and 4 classes"),
+    ((X.byte(), Y), (X, Y), "train, image 0: wanted floats, got torch.uint8"),
+    ((X, Y), (X[:0], Y[:0]), "test: has no images"),
+])  # fmt: skip
+def test_what_are_no_images_with_labels(train, test, message):
+    with pytest.raises(UserError, match=f"own_tensordataset: {message}" if "begin" not in message else message):
+        train_teacher("resnet8", (TensorDataset(*train), TensorDataset(*test)), "NONE", epochs=1)
+
+
+class Row(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(noise(8, 0, 2))
+
+
+@pytest.mark.parametrize("train, test, message", [
+    (Row(), noise(8, 1, 2), "train: wanted a data set whose images have numbers"),
+    (list(noise(4, 0)) + list(noise(4, 0, 4, 20)), noise(8, 1), "train: images of 16 and 20 pixels"),
+    (noise(8, 0), DataLoader(noise(9, 1), 4, drop_last=True), "the test loader leaves images out"),
+])  # fmt: skip
+def test_what_cannot_be_trained_on(train, test, message):
+    with pytest.raises(UserError, match=f"of_mine: {message}"):
+        train_teacher("resnet8", TorchData(train, test, "of_mine", "abcd"), "NONE", epochs=1)
+
+
+class Alone(Mimic):
+    def forward_train(self, image, target, **_):
+        return F.cross_entropy(self.student(image)[0], target)
+
+
+class Total(Mimic):
+    def forward_train(self, image, target, **_):
+        logits, losses = super().forward_train(image, target)
+        return logits, {"loss": losses["loss_ce"] + losses["loss_kd"]}
+
+
+@pytest.mark.parametrize("method, settings, message", [
+    (nn.Module, {}, "wanted a class made from mdistiller_icc.distillers.base.Distiller, got Module$"),
+    (Mimic(nn.Linear(1, 1)), {}, "wanted a class made from .*, got a Mimic$"),
+    (Alone, {}, "^Alone: its forward_train must return .logits, {.*}., tensors; it returned Tensor$"),
+    (Total, {"SOLVER.TRAINER": "dot"}, "^SOLVER.TRAINER dot: Total has no loss_kd, only loss$"),
+    ("Total+KD", {}, "^Total has no loss_ce, only loss$"),
+])  # fmt: skip
+def test_methods_of_ones_own_that_are_none(method, settings, message, teacher):
+    with pytest.raises(UserError, match=message):
+        distill(teacher, Net(4), method, epochs=1, settings=SETTINGS | settings)
+
+
+def test_a_method_of_ones_own_may_name_its_losses(teacher):
+    metrics = (distill(teacher, Net(4), Total, epochs=1, settings=SETTINGS).folder / "metrics.jsonl").read_text()
+    assert '"loss": ' in metrics
+
+
+TRAIN, TEST = noise(8, 0), noise(8, 1)
+
+
+def small(classes):
+    layers = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, classes)
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda given: train_teacher(small(3), (TRAIN, TEST), **given), "makes 3 logits, and own_.* has 4 cl"),
+    (lambda given: train_teacher(small(9), (TRAIN, TEST), **given), "makes 9 logits, and own_.* has 4 cl"),
+    (lambda given: distill(small(9), small(4), "KD", (TRAIN, TEST), **given), "^Seq.* makes 9 logits"),
+    (lambda given: train_teacher(small(4), (DataLoader(TRAIN, 9, drop_last=True), TEST), **given), "drop_last"),
+    (lambda given: train_teacher(small(4), (DataLoader(TRAIN, 7), TEST), **given), "train on a batch of one"),
+])  # fmt: skip
+def test_what_would_fail_in_the_first_step_is_told_before_a_folder_is_made(call, message, folder):
+    with pytest.raises(UserError, match=message):
+        call({"epochs": 1, "settings": {"EXPERIMENT.NAME": "not_begun"}})
+    assert not list(folder.glob("output/*/not_begun*"))
+
+
+@pytest.mark.parametrize("key, value", [
+    ("IMAGE_SIZE", 32), ("MEAN", [0.5, 0.5, 0.5]), ("STD", [0.5, 0.5, 0.5]), ("LOADER", "workers"), ("HOLDOUT", 0.1),
+])  # fmt: skip
+def test_settings_that_say_nothing_of_given_images(key, value):
+    settings = SETTINGS | {f"DATASET.{key}": value, "EXPERIMENT.NAME": "not_begun"}
+    with pytest.raises(UserError, match=rf"DATASET.{key} .*: own_tensordataset is given as it is; "):
+        train_teacher("resnet8", (noise(64, 0), noise(32, 1)), "NONE", epochs=1, settings=settings)
+
+
+def test_the_size_that_given_images_have_may_be_named():
+    settings = SETTINGS | {"DATASET.IMAGE_SIZE": "16"}
+    data = TorchData(noise(64, 0), noise(32, 1), name="of_sixteen")
+    assert train_teacher(Net(2), data, "NONE", epochs=1, settings=settings).record["protocol"]["image_size"] == 16
 
 
 @pytest.mark.parametrize("method", ["RKD", "CRD"])

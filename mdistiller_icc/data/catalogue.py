@@ -50,5 +50,5 @@ def described(cfg: Any) -> DataSet:
     """
     node = cfg.DATASET  # of a host that lacks our settings, too
     one = data_set(node.TYPE).at(node.get("IMAGE_SIZE"))
-    mean, std = node.get("MEAN") or one.mean, node.get("STD") or one.std
+    mean, std = (tuple(node.get(key) or ()) or own for key, own in (("MEAN", one.mean), ("STD", one.std)))
     return one if (mean, std) == (one.mean, one.std) else replace(one, mean=mean, std=std)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from mdistiller_icc.errors import UserError
 
 from .cache import decode
-from .folders import find, not_found, read_tree, vacant
+from .folders import find, not_found, read_tree, test_folder, vacant
 from .source import Files, Source, Split
 
 DEFAULT_ROOT = Path("data")
@@ -73,8 +73,8 @@ class Layout(NamedTuple):
         places = (root / self.folder, root)
         if (place := find(places, self.published)) is not None:
             return self._read_published(place)
-        for test in ("test", "val"):
-            if (place := find(places, "train", test)) is not None:
+        for place in places:
+            if (place / "train").is_dir() and (test := test_folder(place, ("test", "val"))) is not None:
                 source = read_tree(place, test)
                 train, tested = (self._decoded(split, place) for split in (source.train, source.test))
                 return Source(source.classes, train, tested)

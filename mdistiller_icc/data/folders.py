@@ -135,6 +135,22 @@ def read_tree(place: Path, test: str) -> Source:
     return Source(classes, Split(*train), Split(*tested))
 
 
+def test_folder(place: Path, names: Sequence[str]) -> str | None:
+    """The first of the folders ``names`` that has images in a training class, since test images may have no labels.
+
+    Where none has, the first there is; the others are named in one line.
+    """
+    there = [name for name in names if (place / name).is_dir()]
+    if not there:
+        return None
+    classes = entries(place / "train").folders
+    labelled = (name for name in there if any(_has_images(place / name / one) for one in classes))
+    taken = next(labelled, there[0])
+    if others := [name for name in there if name != taken]:
+        say(f"{place}: tested on {taken}/; not looked at: {', '.join(others)}")
+    return taken
+
+
 def tell_passed_over(folder: Path, others: Sequence[str]) -> None:
     """Say in one line how many files or folders were not looked at, if there are any."""
     if others:
@@ -206,6 +222,10 @@ def _of_class(folder: Path, name: str) -> tuple[list[str], list[str]]:
         if any(file.lower().endswith(SUFFIXES) for _, _, files in os.walk(folder / place) for file in files):
             raise UserError(f"{folder / place}: images in a folder too deep; looked for {_looked_for()}")
     return images, others + deeper
+
+
+def _has_images(folder: Path) -> bool:
+    return any(path.is_dir() and bool(entries(path).images) for path in (folder, folder / "images"))
 
 
 def _looked_for() -> str:

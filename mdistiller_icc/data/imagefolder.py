@@ -6,14 +6,14 @@ from pathlib import Path
 
 from .augment import Augmentation
 from .dataset import DataSet
-from .folders import find, not_found, read_tree, say
+from .folders import find, not_found, read_tree, test_folder
 from .source import Source
 
 TESTS = ("test", "val", "valid")
 
 
 def read(root: Path) -> Source:
-    """List ``train/<class>/*`` and the first of ``test/``, ``val/`` and ``valid/`` there is.
+    """List ``train/<class>/*`` and the first of ``test/``, ``val/`` and ``valid/`` that has labelled images.
 
     They are looked for in ``root/imagefolder`` and ``root``.
 
@@ -22,13 +22,11 @@ def read(root: Path) -> Source:
     """
     places = (root / "imagefolder", root)
     place = find(places, "train")
-    tests = [] if place is None else [name for name in TESTS if (place / name).is_dir()]
-    if place is None or not tests:
+    test = None if place is None else test_folder(place, TESTS)
+    if place is None or test is None:
         layouts = "train/<class>/ beside test/<class>/, val/<class>/ or valid/<class>/"
         raise not_found("A tree of images", places, layouts, "say with DATASET.ROOT where it is")
-    if tests[1:]:
-        say(f"{place}: tested on {tests[0]}/; not looked at: {', '.join(tests[1:])}")
-    return read_tree(place, tests[0])
+    return read_tree(place, test)
 
 
 IMAGEFOLDER = DataSet(

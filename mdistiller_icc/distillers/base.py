@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -163,6 +164,29 @@ def adopt(distiller: type[Any]) -> type[Any]:
         return distiller
     alone = "teacher" not in inspect.signature(distiller.__init__).parameters
     return type(distiller.__name__, (distiller, Hooks), {"teacher_kind": "vanilla"} if alone else {})
+
+
+def checked(output: Any, method: str, wants: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a method's ``forward_train`` returned, if it is logits and losses, these among them.
+
+    Args:
+        output: of a training pass.
+        method: the subject of the message.
+        wants: names of losses.
+
+    Raises:
+        UserError: it is something else.
+    """
+    match output:
+        case (Tensor() as logits, dict() as losses) if losses and all(isinstance(x, Tensor) for x in losses.values()):
+            if missing := [name for name in wants if name not in losses]:
+                raise UserError(f"{method} has no {missing[0]}, only {', '.join(losses)}")
+            return logits, losses
+    parts = output if isinstance(output, tuple) else (output,)
+    got = ", ".join(type(part).__name__ for part in parts)
+    raise UserError(
+        f"{method}: its forward_train must return (logits, {{'loss_ce': …, 'loss_kd': …}}), tensors; it returned {got}"
+    )
 
 
 def check_standardised(cfg: CfgNode, distiller: type[Any], registry: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mdistiller_icc.distillers.base import Distiller, build
+from mdistiller_icc.distillers.base import Distiller, build, checked
 from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
 from mdistiller_icc.errors import UserError
 
@@ -69,7 +69,10 @@ class SumOfMethods(Distiller):
 
     def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         with once(self.student), self._frozen.once():
-            found = [part.forward_train(image=image, target=target, **kwargs) for part in self._parts()]
+            found = [
+                checked(part.forward_train(image=image, target=target, **kwargs), name, wants=("loss_ce", "loss_kd"))
+                for name, part in zip(self.parts, self._parts(), strict=True)
+            ]
         (logits, first), *others = found
         loss_kd = first["loss_kd"]
         for _logits, losses in others:

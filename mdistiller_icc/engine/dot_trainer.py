@@ -9,6 +9,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.dot import DOT
+from mdistiller_icc.distillers.base import checked
 from mdistiller_icc.engine import parallel, precision
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
@@ -50,9 +51,9 @@ class DOTTrainer(Trainer):
     def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)
         with precision.autocast(self.precision, self.device):
-            logits, losses = self.training_pass(**inputs, epoch=epoch)
-        if "loss_kd" not in losses:
-            raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE} has no loss_kd")
+            output = self.training_pass(**inputs, epoch=epoch)
+        whose = f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE}"
+        logits, losses = checked(output, whose, wants=("loss_kd", "loss_ce"))
         self.weighed(losses["loss_kd"]).backward(retain_graph=True)
         parallel.average_gradients(self.distiller.get_learnable_parameters())
         self.dot.step_kd()

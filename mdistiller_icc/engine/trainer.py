@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from yacs.config import CfgNode
 
 from mdistiller_icc import ranks
-from mdistiller_icc.distillers.base import Distiller, Hooks
+from mdistiller_icc.distillers.base import Distiller, Hooks, checked
 from mdistiller_icc.engine import divergence, parallel, precision
 from mdistiller_icc.engine.allocator import keep_freed_memory
 from mdistiller_icc.engine.compiled import Compiled
@@ -265,7 +265,7 @@ class Trainer:
     def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, which needs most memory
         with precision.autocast(self.precision, self.device):
-            logits, losses = self.training_pass(**inputs, epoch=epoch)
+            logits, losses = checked(self.training_pass(**inputs, epoch=epoch), self.cfg.DISTILLER.TYPE)
         # Their sum's gradient, without the sum. A method may have a loss that is a constant at present.
         torch.autograd.backward([self.weighed(loss) for loss in losses.values() if loss.requires_grad])
         if self.training_pass is self.distiller:  # from its second step on, what several processes run averages itself

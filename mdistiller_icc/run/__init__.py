@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Sequence
@@ -87,12 +88,16 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     begins = (
         start.start(student, cfg, found.student, dataset.classes) if cfg.DISTILLER.STUDENT_CKPT and not begun else None
     )
-    probe(student, dataset.image_size)
+    _check_outputs(student, found.student, dataset)
     distiller = base.build(found.distiller, student, teacher, cfg, dataset.num_data).to(found.device)
     trainer = found.trainer(
         found.name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress
     )
+    if not dataset.train.sizes:
+        raise UserError(f"{dataset.name}: {dataset.num_data} images make no batch; drop_last leaves them out")
     check_smallest(min(dataset.train.sizes), trainer.least_images)
+    if min(dataset.train.sizes) == 1:
+        _check_single(student, dataset.image_size)
     for line in [*news(), advice(cfg.SOLVER.COMPILE, found.device)]:
         if line:
             trainer.progress.about(line)
@@ -105,6 +110,35 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
     if role == "teacher":
         print(f"teacher: {found.place}")
     return record.told
+
+
+def _check_outputs(model: nn.Module, name: str, dataset: Any) -> None:
+    """Refuse a network that does not tell the classes of the data set apart, before a run's folder is begun.
+
+    Raises:
+        UserError: it returns something else than it should, or has more or fewer logits than there are classes.
+    """
+    logits, _ = probe(model, dataset.image_size)
+    if logits.shape[1] != dataset.num_classes:
+        raise UserError(f"{name}: makes {logits.shape[1]} logits, and {dataset.name} has {dataset.num_classes} classes")
+
+
+def _check_single(student: nn.Module, image_size: int) -> None:
+    """Refuse batches of one image to a network with a batch norm that would see one value a channel.
+
+    Raises:
+        UserError: it has one.
+    """
+    trial = copy.deepcopy(student).eval()
+    for layer in trial.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.train()
+    try:
+        with torch.no_grad():
+            trial(torch.zeros(1, 3, image_size, image_size, device=next(trial.parameters()).device))
+    except ValueError as error:
+        what = f"{type(student).__name__} does not train on a batch of one image of {image_size} pixels ({error})"
+        raise UserError(f"{what}; take another SOLVER.BATCH_SIZE, or the loader's own") from error
 
 
 def publish(
@@ -148,7 +182,7 @@ def _teacher(found: Resolved, dataset: Any, quiet: bool) -> tuple[nn.Module, dic
     """
     teacher, whose = resolve.load(found.models, found.cfg, dataset.classes, dataset.tree)
     resolve.tell_training(whose.path, whose.trained, found.cfg)
-    probe(teacher.to(found.device), dataset.image_size)
+    _check_outputs(teacher.to(found.device), whose.architecture, dataset)
     top1 = _teacher_accuracy(teacher.eval(), dataset, found, whose, quiet)
     data.label(dataset, teacher, found.device)
     return teacher, whose.record() | {"top1": top1}

@@ -16,6 +16,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from mdistiller_icc import ranks
+from mdistiller_icc.data import data_set
 from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
@@ -88,9 +89,10 @@ class Record:
         if kept["teacher"] and now and kept["teacher"] != now["digest"]:
             folder = self.trainer.folder.path
             raise UserError(f"{folder}: cannot be resumed: {now['path']} is no longer the teacher that it began with")
-        if (tree := self.told["protocol"].get("tree")) != kept.get("tree", tree):
-            folder, root = self.trainer.folder.path, self.run.cfg.DATASET.ROOT
-            raise UserError(f"{folder}: cannot be resumed: it was begun on other images than those in {root}")
+        if (tree := self.told["protocol"].get("tree")) != (kept.get("tree") or tree):
+            folder, node = self.trainer.folder.path, self.run.cfg.DATASET
+            given = "these" if data_set(node.TYPE).loaded else f"those in {node.ROOT}"
+            raise UserError(f"{folder}: cannot be resumed: it was begun on other images than {given}")
         self.told["started"] = kept["started"] or self.told["started"]
         self._start(kept.get("start"))
         # What `auto` was where the run began, it stays elsewhere.

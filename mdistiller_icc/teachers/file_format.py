@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from mdistiller_icc.errors import UserError
+
 ZIP = b"PK\x03\x04"
 ARCHIVES = {
     b"\x1f\x8b": "gzip",
@@ -32,7 +34,11 @@ LONGEST_HEADER = 100_000_000
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "C64": torch.complex64,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
+PACKED = ("F8_E8M0", "F6_E2M3", "F6_E3M2", "F4")
+"""Types of safetensors files that no weights are in: scales, and numbers of less than a byte."""
 
 
 def recognise(file: BinaryIO) -> str | None:
@@ -108,6 +114,7 @@ def read_safetensors(file: BinaryIO) -> dict[str, Tensor]:
 
     Raises:
         ValueError, KeyError, TypeError: the file is not what its header says.
+        UserError: it holds `PACKED` numbers.
     """
     file.seek(0)
     header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
@@ -116,6 +123,10 @@ def read_safetensors(file: BinaryIO) -> dict[str, Tensor]:
     file.readinto(numbers)  # type: ignore[attr-defined]
     state, end = {}, 0
     for name, told in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        if told["dtype"] in PACKED:
+            raise UserError(
+                f"{file.name}: '{name}' is of the type {told['dtype']}, which is not read; convert it first"
+            )
         dtype, shape, (begin, after) = DTYPES[told["dtype"]], told["shape"], told["data_offsets"]
         count = math.prod(shape)
         if begin != end or after - begin != count * dtype.itemsize:

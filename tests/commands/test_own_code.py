@@ -15,6 +15,7 @@ import pytest
 
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
+from mdistiller_icc.plugin import register
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/your_own_distiller.md").read_text()
@@ -87,6 +88,8 @@ def here(tmp_path, monkeypatch):
         ("needs.py", "import not_installed_anywhere\n", "line 1: ModuleNotFoundError: No module named 'not_installed"),
         ("yaml.py", "", "'yaml' is no name for a module, or another's; rename the file"),
         ("two.dots.py", "", "'two.dots' is no name for a module"),
+        ("parses.py", "import argparse\nargparse.ArgumentParser().parse_args(['a'])\n", "it ends the program when"),
+        ("leaves.py", "raise SystemExit\n", "leaves.py: it ends the program when it is imported"),
         ("not.there", None, "not.there: no such module here or installed"),
     ],
 )
@@ -104,3 +107,31 @@ def test_a_file_is_imported_once_and_finds_its_neighbours(here):
     (here / "imported_once.py").write_text("import neighbour_of_mine\nprint(neighbour_of_mine.value)\n")
     import_all(["imported_once.py", "./imported_once.py", "imported_once"])
     assert sys.modules["imported_once"].neighbour_of_mine.value == 3
+
+
+OWN_KD = """
+from mdistiller_icc import register
+from mdistiller_icc.distillers.base import Distiller
+
+host = register().host
+host.distiller_dict["KD"] = type("KD", (Distiller,), {})
+host.distiller_dict["OWN_KD_OF_A_TEST"] = host.distiller_dict["KD"]
+host.cifar_model_dict["resnet8"] = host.cifar_model_dict["resnet8"][0], None
+"""
+
+
+def test_what_it_replaces_of_the_hosts_is_told(here, capsys):
+    host = register(verbose=False).host
+    before = host.distiller_dict.copy(), host.cifar_model_dict.copy()
+    (here / "own_kd.py").write_text(OWN_KD)
+    try:
+        import_all(["own_kd.py", "own_kd.py"])
+    finally:
+        for registry, entries in zip((host.distiller_dict, host.cifar_model_dict), before, strict=True):
+            registry.clear()
+            registry.update(entries)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("--import")]
+    assert told == [
+        "--import own_kd.py: replaces KD of the host's distiller_dict",
+        "--import own_kd.py: replaces resnet8 of the host's cifar_model_dict",
+    ]

@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from mdistiller_icc.data import data_set, imagefolder, load
+from mdistiller_icc.data import cifar10, data_set, imagefolder, load
 from mdistiller_icc.data.moments import moments
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.plugin import register
@@ -130,7 +130,7 @@ def test_images_mean_and_deviation_are_torchvisions_and_numpys(photographs, conf
     assert load(cfg, 0, CPU).mean > loaded.mean, "other files, another mean"
     cfg.DATASET.MEAN, cfg.DATASET.STD = [0.5, 0.25, 0], [0.2, 0.3, 1]
     given = load(cfg, 0, CPU)
-    assert (given.mean, given.std) == ([0.5, 0.25, 0], [0.2, 0.3, 1])
+    assert (given.mean, given.std) == ((0.5, 0.25, 0), (0.2, 0.3, 1))
 
 
 def test_moments_are_exact_over_chunks():
@@ -155,6 +155,20 @@ def test_of_several_test_folders_one_is_read_and_the_others_are_told(tmp_path, p
             paint(tmp_path / split / name / f"{split}.png", 5)
     assert imagefolder.read(tmp_path).test.images.names.tolist() == [b"a/test.png", b"b/test.png"]
     assert f"{tmp_path}: tested on test/; not looked at: val, valid\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unlabelled", ["test/x.png", "test/images/x.png"])
+@pytest.mark.parametrize("read", [imagefolder.read, cifar10.read])
+def test_test_images_without_labels_are_not_looked_at(tmp_path, paint, capsys, unlabelled, read):
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            paint(tmp_path / split / name / f"{split}.png", 5)
+    paint(tmp_path / unlabelled, 5)
+    assert read(tmp_path).test.labels.tolist() == [0, 1]
+    assert f"{tmp_path}: tested on val/; not looked at: test\n" in capsys.readouterr().err
+    (tmp_path / "val").rename(tmp_path / "other")
+    with pytest.raises(UserError, match="test: no images; looked for|test/images: not one of the 2 classes"):
+        read(tmp_path)
 
 
 def test_a_tree_without_test_images_is_told(tmp_path, paint):

@@ -97,3 +97,8 @@ def test_no_other_file_asks_for_a_data_set_by_name():
     for file in PACKAGE.rglob("*.py"):
         found = names_asked_for(file.read_text(encoding="utf-8")) & set(data.data_sets())
         assert not found, f"{file} asks for {found}"
+
+
+def test_a_mean_alone_leaves_the_deviation_what_it_is(configure):
+    one = data.described(configure({"DATASET.MEAN": [0.3, 0.3, 0.3]}))
+    assert one.mean + one.std == (0.3, 0.3, 0.3, *data.data_set("digits").std)

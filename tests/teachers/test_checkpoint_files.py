@@ -21,7 +21,7 @@ import torch
 
 from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.teachers import checkpoint
+from mdistiller_icc.teachers import checkpoint, weights
 
 SIZES = [pytest.param(70, id="short"), pytest.param(2000, id="long", marks=pytest.mark.slow)]
 
@@ -39,10 +39,16 @@ def saved(content, old=False):
     return written.getvalue()
 
 
+RARE = {
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.uint16: "U16", torch.uint32: "U32",
+    torch.uint64: "U64", torch.complex64: "C64",
+}  # fmt: skip
+
+
 def safetensors(state, **changed):
     """The bytes of a safetensors file, by its specification."""
     header, numbers = {"__metadata__": {"format": "pt"}}, b""
-    names = {torch.float32: "F32", torch.int64: "I64", torch.bfloat16: "BF16"}
+    names = {torch.float32: "F32", torch.int64: "I64", torch.bfloat16: "BF16"} | RARE
     for key, value in state.items():
         data = (
             value.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.dim() else value.numpy().tobytes()
@@ -264,6 +270,25 @@ def test_safetensors_are_read_to_the_bit(tmp_path):
     found = checkpoint.read(tmp_path / "file")
     assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
     assert all(found[key].dtype == state[key].dtype for key in state)
+
+
+@pytest.mark.parametrize("dtype", RARE)
+def test_safetensors_of_every_type_are_read(tmp_path, dtype):
+    state = {"weight": torch.tensor([[0.0, 1.0], [2.0, 3.0]]).to(dtype)}
+    (tmp_path / "file").write_bytes(safetensors(state))
+    found = checkpoint.read(tmp_path / "file")["weight"]
+    assert found.dtype == dtype and found.to(torch.complex64).tolist() == [[0, 1], [2, 3]]
+    layer = torch.nn.Linear(2, 2, bias=False)
+    if dtype.is_floating_point:
+        weights.load(layer, tmp_path / "file", "Linear")
+        assert layer.weight.tolist() == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("name", ["F8_E8M0", "F4"])
+def test_safetensors_of_packed_numbers_are_no_damage(tmp_path, name):
+    (tmp_path / "file").write_bytes(safetensors({"weight": torch.ones(2)}, dtype=name))
+    with pytest.raises(UserError, match=f"file: 'weight' is of the type {name}, which is not read"):
+        checkpoint.read(tmp_path / "file")
 
 
 @pytest.mark.parametrize(
