@@ -318,7 +318,7 @@ def test_settings_that_say_nothing_of_given_images(key, value):
 
 def test_the_size_that_given_images_have_may_be_named():
     settings = SETTINGS | {"DATASET.IMAGE_SIZE": "16"}
-    data = TorchData(noise(64, 0), noise(32, 1), name="of_sixteen")
+    data = TorchData(noise(64, 0, 10), noise(32, 1, 10), name="of_sixteen")
     assert train_teacher(Net(2), data, "NONE", epochs=1, settings=settings).record["protocol"]["image_size"] == 16
 
 
