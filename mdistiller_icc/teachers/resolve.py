@@ -305,7 +305,8 @@ def check_place(file: Path, run: str, cfg: CfgNode, tree: str | None = None, beg
     node = cfg.get(cfg.DISTILLER.TYPE)
     recipe = yaml.safe_load(node.dump()) if isinstance(node, CfgNode) else {}
     same = _agree(there.get("method_config", {}), recipe)
-    if other == run and not elsewhere and (begun or same and _agree(UNTOLD | there.get("protocol", {}), protocol(cfg))):
+    now = protocol(cfg) | {key.lower(): value for key, value in cfg.get("DETECTION", {}).items()}  # a detector's
+    if other == run and not elsewhere and (begun or same and _agree(UNTOLD | there.get("protocol", {}), now)):
         return None
     trained = by_protocol(there.get("protocol", {}))
     if other and same and not elsewhere and trained is not None and trained.shorter_than(by_run(cfg)):

@@ -16,10 +16,11 @@ import torch
 
 from mdistiller_icc.commands import collect
 from mdistiller_icc.commands.detection import main
-from mdistiller_icc.detection.run import run
+from mdistiller_icc.detection.run import check, run
 from mdistiller_icc.detection.settings import configure
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.run import check_place
 from mdistiller_icc.tables.metrics import AP
 from tests.detection.conftest import make, options
 from tests.ranks.test_equal_to_one_process import difference
@@ -130,6 +131,10 @@ def test_a_run_that_is_there_or_a_teacher_of_other_classes(trained, pasted, monk
         main(words)
     with pytest.raises(UserError, match="was begun with"):
         main(["--resume", *words, "DKD.BETA", "2"])
+    teacher = [*options(pasted), *SHORT, "DISTILLER.TYPE", "NONE", "EXPERIMENT.NAME", "teacher", "LOG.PREFIX", "other"]
+    check_place(check(configure(None, teacher), "teacher"), overwrite=False)  # the same again
+    with pytest.raises(UserError, match="holds the teacher of distill/teacher, 2 epochs on all images; --overwrite"):
+        main(["--teacher", *teacher, "DETECTION.EPOCH_STEPS", "1"])
     for split in ("train", "val"):
         file = make(tmp_path, split, 4, seed=0)
         file.write_text(file.read_text().replace("digit", "number"))
