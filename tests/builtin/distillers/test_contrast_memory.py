@@ -82,6 +82,16 @@ def test_memory_loaded_before_its_first_batch_is_normalised_by_the_next() -> Non
     assert memory.log_normalisers.isfinite().all()
 
 
+def test_a_first_step_that_is_left_out_is_not_what_scores_are_normalised_by() -> None:
+    memory = ContrastMemory(num_data=10, dim=6, temperature=0.1, momentum=0.5)
+    before, candidates = [buffer.clone() for buffer in memory.buffers()], torch.randint(10, (4, 6))
+    for student, teacher in ((embeddings(0)[0] * math.nan, embeddings(0)[1]), embeddings(1)):
+        memory(student, teacher, torch.arange(4), candidates)
+        for buffer, was in zip(memory.buffers(), before, strict=True):  # as the engine does
+            buffer.copy_(was)
+    assert memory(*embeddings(2), torch.arange(4), candidates).isfinite() and memory.log_normalisers.isfinite().all()
+
+
 def test_rows_begin_about_unit_length() -> None:
     memory = ContrastMemory(num_data=2000, dim=128, temperature=0.1, momentum=0.5)
     assert memory.memory_student.square().sum(1).mean().item() == pytest.approx(1, rel=0.02)
