@@ -14,6 +14,7 @@ from mdistiller_icc.builtin.distillers.reviewkd import ReviewKD
 from mdistiller_icc.detection.adapter import Losses, Seen, see, tell
 from mdistiller_icc.distillers.base import Distiller, Features, build
 from mdistiller_icc.distillers.logits import LogitDistiller
+from mdistiller_icc.distillers.sum import parts_of
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.icc import settings as icc_settings
 from mdistiller_icc.icc.distiller import loss_of
@@ -225,7 +226,7 @@ def distiller(name: str) -> type[Detector]:
     """
     if name in ALONE:
         return ALONE[name]
-    parts = name.split("+")
+    parts = parts_of(name)
     for part in parts:
         if part not in TAUGHT:
             what = "wants more of a network than a detector shows" if part in METHODS else "is no method"

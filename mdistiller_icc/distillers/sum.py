@@ -123,6 +123,19 @@ def once(network: nn.Module) -> Iterator[None]:
         del network.__dict__["forward"]
 
 
+def parts_of(name: str) -> list[str]:
+    """The names of the methods in ``DISTILLER.TYPE``, each once.
+
+    Raises:
+        UserError: one of them stands there twice.
+    """
+    parts = name.split("+")
+    for part in parts:
+        if parts.count(part) > 1:
+            raise UserError(f"DISTILLER.TYPE {name}: {part} is there {parts.count(part)} times; its weights are settings")
+    return parts
+
+
 def sum_of(methods: dict[str, type[Any]]) -> type[SumOfMethods]:
     """The sum of methods, by their names.
 

@@ -191,6 +191,7 @@ def test_methods_that_detectors_know(configured):
     assert TAUGHT["REVIEWKD"] is PyramidReview
     for name, message in (
         ("CRD", "CRD wants more of a network than a detector shows"),
+        ("DKD+DKD", "DKD is there 2 times"),
         ("REVIEWKD+DKDD", r"DKDD is no method \(did you mean 'DKD'\?\)"),
     ):
         with pytest.raises(UserError, match=message):

@@ -106,6 +106,7 @@ def test_what_cannot_be_added_is_told():
         "KD+AKD": "no distiller 'AKD'",
         "KD+NONE": "KD\\+NONE: NONE of this host cannot be part of a sum",
         "ICC+KD": "ICC of this host cannot be part of a sum",
+        "KD+DKD+KD": "DISTILLER.TYPE KD\\+DKD\\+KD: KD is there 2 times",
         "KD+SIMKD": "SIMKD predicts with another head, so it stands alone",
     }.items():
         with pytest.raises(UserError, match=message):
