@@ -109,6 +109,13 @@ class EveryLoss:
         loss.backward()
         assert loss.isfinite() and all(leaf.grad.abs().max() < 1e3 for leaf in leaves(student))
 
+    def test_outputs_that_are_not_finite_are_seen(self, case: Case) -> None:
+        """By whoever looks at the loss; nothing is raised here."""
+        student = mapped(lambda t: t.index_fill(0, torch.tensor([1]), math.nan).requires_grad_(), case.inputs[0])
+        loss = case.loss(student, *case.inputs[1:])
+        loss.backward()
+        assert loss.isnan()
+
     def test_order_of_images_does_not_matter(self, case: Case) -> None:
         order = torch.tensor([3, 0, 4, 1, 2])
 
