@@ -143,9 +143,10 @@ def loss_of(node: CfgNode, num_classes: int, dim: int) -> ICCLoss:
     )
 
 
-def _rename(_module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _rename(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Runs that were begun when the loss was no module of its own have its state without a name in front."""
+    own = module.state_dict()
     for key in list(state):
         name = key.removeprefix(prefix)
-        if key.startswith(prefix) and not name.startswith(("student.", "loss.")):
+        if key.startswith(prefix) and name not in own and f"loss.{name}" in own:
             state[f"{prefix}loss.{name}"] = state.pop(key)

@@ -330,3 +330,18 @@ def test_a_state_from_before_the_loss_was_a_module_of_its_own_is_taken_up():
     again, _ = recipe("ICC.MARGIN", -1, seed=1)
     again.load_state_dict(old)
     assert same(icc.student, again.student) and torch.equal(icc.loss.queues.index, again.loss.queues.index)
+
+
+def test_a_recipe_with_a_layer_of_its_own_is_loaded_too():
+    class Mine(ICC):
+        def __init__(self, student, teacher, cfg):
+            super().__init__(student, teacher, cfg)
+            self.head = torch.nn.Linear(64, 8)
+
+    def made(seed):
+        seed_everything(seed)
+        return Mine(register(verbose=False).host.cifar_model_dict["resnet8"][0](num_classes=10), None, config())
+
+    mine, again = made(0), made(1)
+    again.load_state_dict(mine.state_dict())
+    assert same(mine.student, again.student) and same(mine.head, again.head)
