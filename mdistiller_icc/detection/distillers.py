@@ -187,6 +187,10 @@ class ICCDetector(Detector):
         """The figures of `ICCLoss`."""
         return self.loss.figures()
 
+    def warnings(self, metrics: dict[str, Any]) -> list[str]:
+        """That the recipe is turned off, once."""
+        return [icc_settings.PLAIN] if self.loss.off and metrics["epoch"] == 1 else []
+
 
 def two_of_one_object(objects: Tensor) -> tuple[Tensor, Tensor]:
     """The first and the last proposal of every object that has two of them or more.

@@ -123,7 +123,9 @@ class ICC(Distiller):
 
     def warnings(self, metrics: dict[str, Any]) -> list[str]:
         """The failure signatures that begin to show in an epoch's metrics, a line each."""
-        return [] if self.loss.off else [f"ICC, {line}" for line in self.signatures.see(metrics)]
+        if self.loss.off:
+            return [settings.PLAIN] if metrics["epoch"] == 1 else []
+        return [f"ICC, {line}" for line in self.signatures.see(metrics)]
 
 
 def loss_of(node: CfgNode, num_classes: int, dim: int) -> ICCLoss:

@@ -14,7 +14,7 @@ from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import ICC
-from mdistiller_icc.icc.settings import SETTINGS
+from mdistiller_icc.icc.settings import PLAIN, SETTINGS
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
 from mdistiller_icc.settings import check
@@ -290,6 +290,16 @@ def test_memory_is_refused_where_it_would_not_fit():
 def test_settings_out_of_range(key, value, message):
     with pytest.raises(UserError, match=message):
         check(config(f"ICC.{key}", value), {"ICC": SETTINGS})
+
+
+def test_a_teacher_that_would_never_be_icc_is_told():
+    for warmup in (5, 6):
+        with pytest.raises(UserError, match=f"ICC.WARMUP {warmup} of SOLVER.EPOCHS 5: ICC would never begin"):
+            ICC.check(config("ICC.WARMUP", warmup, "SOLVER.EPOCHS", 5))
+    ICC.check(config("ICC.WARMUP", 4, "SOLVER.EPOCHS", 5))
+    off, _ = recipe("ICC.WEIGHT", 0)
+    ICC.check(config("ICC.WEIGHT", 0))  # one end of a sweep
+    assert [off.warnings({"epoch": epoch}) for epoch in (1, 2)] == [[PLAIN], []]
 
 
 @pytest.mark.parametrize("feature, dim", [("pooled_feat", 64), ("logits", 10), ("feats.1", 16), ("preact_feats.3", 64)])
