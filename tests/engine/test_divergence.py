@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from mdistiller_icc.builtin.distillers.vanilla import Vanilla
 from mdistiller_icc.builtin.dot import DOT
 from mdistiller_icc.command_line import train
 from mdistiller_icc.engine.divergence import LOOK_EVERY, Diverged, Watch, finite
@@ -146,7 +147,7 @@ def test_the_gradients_that_dot_has_taken_are_looked_at(made, monkeypatch):
     {"loss_ce": torch.ones((), requires_grad=True)},
 ])  # fmt: skip
 def test_dot_wants_two_losses(made, monkeypatch, losses):
-    monkeypatch.setattr("mdistiller_icc.builtin.distillers.vanilla.Vanilla.forward_train", lambda *_, **__: (None, losses))
+    monkeypatch.setattr(Vanilla, "forward_train", lambda *_, **__: (None, losses))
     missing = "loss_kd" if "loss_kd" not in losses else "loss_ce"
     with pytest.raises(UserError, match=f"SOLVER.TRAINER dot parts two losses, and NONE trains on no {missing}"):
         made("SOLVER.TRAINER", "dot")
