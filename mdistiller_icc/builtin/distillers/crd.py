@@ -58,14 +58,14 @@ class CRD(FeatureDistiller):
             if size not in (None, pooled_size(features)):
                 raise UserError(f"CRD.FEAT.{key}: {size}, but the network's pooled feature has {pooled_size(features)}")
         check_memory("CRD.FEAT.DIM", feat.DIM, 2 * num_data * feat.DIM * 4)
+        check_memory("CRD.NCE.K", nce.K, step_bytes(cfg.SOLVER.BATCH_SIZE, nce.K + 1, num_data, feat.DIM))
         self.embed_s = nn.Linear(pooled_size(looks[0]), feat.DIM)
         self.embed_t = nn.Linear(pooled_size(looks[1]), feat.DIM)
         self.contrast = ContrastMemory(num_data, feat.DIM, nce.TEMPERATURE, nce.MOMENTUM)
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        # An index and two scores of each candidate.
-        check_memory("CRD.NCE.K", cfg.CRD.NCE.K, cfg.SOLVER.BATCH_SIZE * (cfg.CRD.NCE.K + 1) * 16)
+        check_memory("CRD.NCE.K", cfg.CRD.NCE.K, step_bytes(cfg.SOLVER.BATCH_SIZE, cfg.CRD.NCE.K + 1))
 
     def feature_loss(
         self,
@@ -93,6 +93,21 @@ class CRD(FeatureDistiller):
         student = _embedded(self.embed_s, features_student)
         teacher = _embedded(self.embed_t, features_teacher)
         return self.contrast(student, teacher, index, contrastive_index, self.of_all)
+
+
+def step_bytes(batch: int, candidates: int, num_data: int = 0, dim: int = 0) -> int:
+    """The most memory that the contrast of a batch takes in a step, both networks' with the gradients.
+
+    Args:
+        batch: B.
+        candidates: K + 1.
+        num_data: N; with 0 it is the least that it can be.
+        dim: D.
+    """
+    each = 24 * batch * candidates  # an index, and four scores and gradients at a time
+    if 4 * num_data <= candidates * dim:  # products with the whole memory, a copy of it, and their gradients
+        return each + 16 * batch * num_data + 8 * num_data * dim
+    return each + 8 * dim * batch * candidates  # the candidates' rows, which the backward pass wants
 
 
 def _embedded(embed: nn.Linear, features: Features) -> Tensor:

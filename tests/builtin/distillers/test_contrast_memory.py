@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from mdistiller_icc.builtin.config import CFG
 from mdistiller_icc.builtin.distillers import CRD
 from mdistiller_icc.builtin.distillers.contrast_memory import ContrastMemory
+from mdistiller_icc.builtin.distillers.crd import step_bytes
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.crd import crd_loss
 
 
@@ -111,6 +113,27 @@ def test_candidates_are_drawn_from_all_images_where_none_are_given() -> None:
     assert candidates.shape == (3, 4001) and torch.equal(candidates[:, 0], index)
     share = torch.bincount(candidates[:, 1:].flatten(), minlength=20) / (3 * 4000)
     assert (share - 1 / 20).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("candidates, num_data, dim, measured", [
+    (131073, 1000, 64, 24.2), (131073, 1000, 128, 24.3), (16385, 50000, 32, 84.1), (4097, 50000, 32, 288.6),
+    (1025, 50000, 128, 1036.7),
+])  # fmt: skip
+def test_what_a_step_takes_is_reckoned_as_it_was_measured(candidates, num_data, dim, measured) -> None:
+    """By the most memory that a process with batches of 64 had, in bytes a candidate, torch 2.14 on a processor."""
+    assert step_bytes(64, candidates, num_data, dim) / (64 * candidates) == pytest.approx(measured, rel=0.05)
+
+
+def test_more_candidates_than_there_is_memory_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdistiller_icc.settings._memory", lambda: 2**30)
+    cfg = CFG.clone()
+    cfg.CRD.NCE.K, cfg.SOLVER.BATCH_SIZE = 2**20, 64
+    with pytest.raises(UserError, match="CRD.NCE.K 1048576 takes 1.5 GiB of memory; there are 1.0"):
+        CRD.check(cfg)
+    cfg.CRD.NCE.K = 2**14
+    CRD.check(cfg)
+    with pytest.raises(UserError, match="CRD.NCE.K 16384 takes 1.0 GiB of memory"):
+        CRD(Net(6), Net(7), cfg, num_data=2**19)
 
 
 def test_gradient_reaches_both_embeddings_and_no_memory() -> None:
