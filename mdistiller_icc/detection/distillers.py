@@ -129,6 +129,16 @@ class PyramidReview(ReviewKD):
     Chen et al., "Distilling Knowledge via Knowledge Review", CVPR 2021, and its authors' code for detection [A].
     """
 
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        """The coarsest map has one position where an image is no larger than 64 pixels, and a batch norm wants two.
+
+        Raises:
+            UserError: batches of one such image.
+        """
+        if min(*cfg.DETECTION.MIN_SIZE, cfg.DETECTION.MAX_SIZE) <= 64:
+            super().check(cfg)
+
     def look(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> tuple[Features, Features]:
         return student(None)[1], teacher(None)[1]
 
