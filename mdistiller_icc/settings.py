@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Union
 
 from yacs.config import CfgNode
@@ -202,7 +203,7 @@ def suiting(settings: Settings, theirs: CfgNode) -> Settings:
 
 
 def check_memory(name: str, value: Any, size: int) -> None:
-    """Refuse what would not fit into this machine's memory.
+    """Refuse what would not fit into the memory that is there.
 
     Args:
         name: the key to blame.
@@ -210,16 +211,31 @@ def check_memory(name: str, value: Any, size: int) -> None:
         size: the bytes that it takes.
 
     Raises:
-        UserError: they are more than the machine has.
+        UserError: they are more than there are.
     """
+    there = _memory()
+    if size > there:
+        raise UserError(f"{name} {shown(value)} takes {size / 2**30:.1f} GiB of memory; there are {there / 2**30:.1f}")
+
+
+def _memory() -> int:
+    """The bytes that a process here may still take: of what the machine has, what is free of it, and a container's."""
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not a POSIX system
-        there = 2**36
-    if size > there:
-        raise UserError(
-            f"{name} {shown(value)} takes {size / 2**30:.1f} GiB of memory; this machine has {there / 2**30:.1f}"
-        )
+        return 2**36
+    for path, pattern, unit in _MEMORY:
+        if path.is_file() and (found := re.search(pattern, path.read_text())):
+            there = min(there, int(found[1]) * unit)
+    return there
+
+
+_MEMORY = (
+    (Path("/proc/meminfo"), r"MemAvailable:\s*(\d+) kB", 1024),
+    (Path("/sys/fs/cgroup/memory.max"), r"^(\d+)", 1),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), r"^(\d+)", 1),
+)
+"""Where Linux tells how much memory there is."""
 
 
 def _number(value: float) -> str:

@@ -273,7 +273,7 @@ class Total(Mimic):
     (nn.Module, {}, "wanted a class made from mdistiller_icc.distillers.base.Distiller, got Module$"),
     (Mimic(nn.Linear(1, 1)), {}, "wanted a class made from .*, got a Mimic$"),
     (Alone, {}, "^Alone: its forward_train must return .logits, {.*}., tensors; it returned Tensor$"),
-    (Total, {"SOLVER.TRAINER": "dot"}, "^SOLVER.TRAINER dot: Total has no loss_kd, only loss$"),
+    (Total, {"SOLVER.TRAINER": "dot"}, "^SOLVER.TRAINER dot parts two losses, and Total trains on no loss_ce$"),
     ("Total+KD", {}, "^Total has no loss_ce, only loss$"),
 ])  # fmt: skip
 def test_methods_of_ones_own_that_are_none(method, settings, message, teacher):

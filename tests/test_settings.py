@@ -18,7 +18,7 @@ from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import UserError, exit_status, one_line, shown
 from mdistiller_icc.plugin import METHODS, register, settings
 from mdistiller_icc.run import check, configure
-from mdistiller_icc.settings import Setting, each, suiting
+from mdistiller_icc.settings import _MEMORY, Setting, _memory, each, suiting
 
 PAIR = ["DATASET.TYPE", "digits", "DISTILLER.STUDENT", "resnet8", "DISTILLER.TEACHER", "resnet14_vanilla"]
 EVERY = dict(
@@ -245,3 +245,13 @@ def test_folders_have_portable_names_and_those_of_before_go_on(tmp_path):
     old.mkdir(parents=True)
     assert RunFolder(cfg, name).path == old
     assert math.isclose(cfg.SOLVER.LR, 0.05)
+
+
+def test_memory_is_what_is_free_and_what_a_container_may_have(tmp_path, monkeypatch):
+    free, limit, missing = tmp_path / "meminfo", tmp_path / "memory.max", tmp_path / "gone"
+    told = zip((free, limit, missing), _MEMORY, strict=True)
+    monkeypatch.setattr("mdistiller_icc.settings._MEMORY", [(file, *how) for file, (_, *how) in told])
+    free.write_text("MemTotal:       24683656 kB\nMemAvailable:       3072 kB\n")
+    for told, there in (("max", 3), ("2097152", 2), ("9223372036854771712", 3)):
+        limit.write_text(f"{told}\n")
+        assert _memory() == there * 2**20

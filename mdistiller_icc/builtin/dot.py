@@ -47,11 +47,12 @@ class DOT(Optimizer):
             if value < 0:
                 raise ValueError(f"{name} is {value}, but must not be negative")
         super().__init__(params, settings)
-        self._kd_gradients: dict[Tensor, Tensor] = {}
+        self.kd_gradients: dict[Tensor, Tensor] = {}
+        """Of the distillation loss, between `step_kd` and `step`."""
 
     def step_kd(self) -> None:
         """Take the gradients as those of the distillation loss, and clear them; `step` uses and forgets them."""
-        self._kd_gradients = {p: p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
+        self.kd_gradients = {p: p.grad for group in self.param_groups for p in group["params"] if p.grad is not None}
         self.zero_grad(set_to_none=True)
 
     @torch.no_grad()
@@ -61,8 +62,8 @@ class DOT(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 result = closure()
-        kd = self._kd_gradients
-        self._kd_gradients = {}
+        kd = self.kd_gradients
+        self.kd_gradients = {}
         for group in self.param_groups:
             task = {p: p.grad for p in group["params"] if p.grad is not None}
             both = [p for p in task if p in kd]

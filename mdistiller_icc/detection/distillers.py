@@ -14,6 +14,7 @@ from mdistiller_icc.builtin.distillers.reviewkd import ReviewKD
 from mdistiller_icc.detection.adapter import Losses, Seen, see, tell
 from mdistiller_icc.distillers.base import Distiller, Features, build
 from mdistiller_icc.distillers.logits import LogitDistiller
+from mdistiller_icc.distillers.sum import parts_of
 from mdistiller_icc.errors import UserError, nearest
 from mdistiller_icc.icc import settings as icc_settings
 from mdistiller_icc.icc.distiller import loss_of
@@ -128,6 +129,16 @@ class PyramidReview(ReviewKD):
     Chen et al., "Distilling Knowledge via Knowledge Review", CVPR 2021, and its authors' code for detection [A].
     """
 
+    @classmethod
+    def check(cls, cfg: CfgNode) -> None:
+        """The coarsest map has one position where an image is no larger than 64 pixels, and a batch norm wants two.
+
+        Raises:
+            UserError: batches of one such image.
+        """
+        if min(*cfg.DETECTION.MIN_SIZE, cfg.DETECTION.MAX_SIZE) <= 64:
+            super().check(cfg)
+
     def look(self, student: nn.Module, teacher: nn.Module, cfg: CfgNode) -> tuple[Features, Features]:
         return student(None)[1], teacher(None)[1]
 
@@ -186,6 +197,10 @@ class ICCDetector(Detector):
         """The figures of `ICCLoss`."""
         return self.loss.figures()
 
+    def warnings(self, metrics: dict[str, Any]) -> list[str]:
+        """That the recipe is turned off, once."""
+        return [icc_settings.PLAIN] if self.loss.off and metrics["epoch"] == 1 else []
+
 
 def two_of_one_object(objects: Tensor) -> tuple[Tensor, Tensor]:
     """The first and the last proposal of every object that has two of them or more.
@@ -225,7 +240,7 @@ def distiller(name: str) -> type[Detector]:
     """
     if name in ALONE:
         return ALONE[name]
-    parts = name.split("+")
+    parts = parts_of(name)
     for part in parts:
         if part not in TAUGHT:
             what = "wants more of a network than a detector shows" if part in METHODS else "is no method"

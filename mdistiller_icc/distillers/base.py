@@ -37,6 +37,8 @@ class Hooks:
     """From this epoch on training passes no longer depend on the epoch; None if they always may."""
     length_counts_after: float = math.inf
     """The last epoch whose training is the same however many epochs the run has."""
+    layers: tuple[str, ...] = ()
+    """Of the student, whose outputs it takes beside what the student returns; a sum of methods keeps those too."""
     gather: bool = True
     """Whether images are related to those of all processes' batches, and remembered by all; ``DISTILLER.GATHER``."""
 

@@ -39,6 +39,7 @@ class CATKD(Distiller):
         super().__init__(student, teacher)
         self.own = cfg.CATKD
         self.map_student = LastMap(student, cfg, "student")
+        self.layers = self.map_student.layers
         self.map_teacher = LastMap(teacher, cfg, "teacher")
         bias = classifier_layer(student, self.map_student.classifier).bias
         if bias is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
@@ -11,6 +14,9 @@ from mdistiller_icc.data import described
 from mdistiller_icc.distillers.base import Features
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.probe import probe
+
+OUTPUTS = "outputs"
+"""Where, among a network's features, a sum of methods keeps what its layers made."""
 
 
 class LastMap:
@@ -55,6 +61,7 @@ class LastMap:
                 f"the {role} {type(network).__name__} has no feature map whose average its classifier takes, "
                 "which this method compares"
             )
+        self.layers = () if self.layer is None else (self.layer,)
         self.shape = found.shape[1:]
         """(D, h, w)."""
 
@@ -63,12 +70,26 @@ class LastMap:
         if self.layer is None:
             logits, features = network(image)
             return logits, features, returned(features)
-        caught: list[Tensor] = []
-        layer = network.get_submodule(self.layer)
-        handle = layer.register_forward_hook(lambda _part, _given, made: caught.append(made))
-        logits, features = type(network).forward(network, image)  # not recalled, as in a sum of methods it may be
-        handle.remove()
-        return logits, features, F.relu(caught[-1])
+        with outputs(network, self.layers) as made:
+            logits, features = network(image)
+        return logits, features, F.relu(features.get(OUTPUTS, made)[self.layer])
+
+
+@contextlib.contextmanager
+def outputs(network: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """What layers of a network made when it last ran in here, by their names."""
+    made: dict[str, Tensor] = {}
+    handles = [
+        network.get_submodule(layer).register_forward_hook(
+            lambda _part, _given, output, layer=layer: made.update({layer: output})
+        )
+        for layer in layers
+    ]
+    try:
+        yield made
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def returned(features: Features) -> Tensor:

@@ -58,6 +58,7 @@ class SDD(LogitDistiller):
         self.ce_weight, self.warmup_epochs = self.base.CE_WEIGHT, self.base.WARMUP
         self.settled = max(1, self.warmup_epochs)
         self.map_student = LastMap(student, cfg, "student")
+        self.layers = self.map_student.layers
         self.map_teacher = LastMap(teacher, cfg, "teacher")
 
     @classmethod

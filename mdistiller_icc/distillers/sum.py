@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.distillers.base import Distiller, build, checked
 from mdistiller_icc.distillers.frozen_teacher import FrozenTeacher
+from mdistiller_icc.distillers.last_map import OUTPUTS, outputs
 from mdistiller_icc.errors import UserError
 
 
@@ -68,7 +69,8 @@ class SumOfMethods(Distiller):
             part.attach(train_loader)
 
     def forward_train(self, image: Tensor, target: Tensor, **kwargs: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        with once(self.student), self._frozen.once():
+        layers = {layer for part in self._parts() for layer in part.layers}
+        with once(self.student, layers), self._frozen.once():
             found = [
                 checked(part.forward_train(image=image, target=target, **kwargs), name, wants=("loss_ce", "loss_kd"))
                 for name, part in zip(self.parts, self._parts(), strict=True)
@@ -110,20 +112,40 @@ class TaughtOnce(FrozenTeacher):
 
 
 @contextlib.contextmanager
-def once(network: nn.Module) -> Iterator[None]:
-    """In here, a network that is called with the same images again returns what it returned."""
+def once(network: nn.Module, layers: Iterable[str] = ()) -> Iterator[None]:
+    """In here, a network that is called with the same images again returns what it returned.
+
+    With that, among its features, what its ``layers`` made.
+    """
     forward, told = network.forward, dict[int, Any]()
 
     def recalled(image: Tensor) -> Any:
         if id(image) not in told:
-            told[id(image)] = image, forward(image)
+            logits, features = forward(image)
+            told[id(image)] = image, (logits, features | {OUTPUTS: dict(made)} if made else features)
         return told[id(image)][1]
 
     network.__dict__["forward"] = recalled
     try:
-        yield
+        with outputs(network, layers) as made:
+            yield
     finally:
         del network.__dict__["forward"]
+
+
+def parts_of(name: str) -> list[str]:
+    """The names of the methods in ``DISTILLER.TYPE``, each once.
+
+    Raises:
+        UserError: one of them stands there twice.
+    """
+    parts = name.split("+")
+    for part in parts:
+        if parts.count(part) > 1:
+            raise UserError(
+                f"DISTILLER.TYPE {name}: {part} is there {parts.count(part)} times; its weights are settings"
+            )
+    return parts
 
 
 def sum_of(methods: dict[str, type[Any]]) -> type[SumOfMethods]:

@@ -56,8 +56,15 @@ class Watch:
                 if buffer is not None
             ]
 
-    def takes(self, losses: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> bool:
+    def takes(
+        self, losses: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, held: Iterable[Tensor] = ()
+    ) -> bool:
         """Whether the optimiser is to take the step whose losses and gradients are there.
+
+        Args:
+            losses: of the step.
+            optimizer: whose parameters have the gradients.
+            held: gradients that it has taken from them already.
 
         Raises:
             Diverged: a loss of one of the last steps was not finite.
@@ -67,7 +74,7 @@ class Watch:
         if self.skips:
             values = _of_all(values)
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            if not finite([values, *gradients]):
+            if not finite([values, *gradients, *held]):
                 self._leave_out(names, values)
             return self.taken
         self.waiting.append((names, values))

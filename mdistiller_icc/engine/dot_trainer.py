@@ -51,15 +51,17 @@ class DOTTrainer(Trainer):
     def _step(self, inputs: dict[str, Tensor], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         self.optimizer.zero_grad(set_to_none=True)
         with precision.autocast(self.precision, self.device):
-            output = self.training_pass(**inputs, epoch=epoch)
-        whose = f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER}: {self.cfg.DISTILLER.TYPE}"
-        logits, losses = checked(output, whose, wants=("loss_kd", "loss_ce"))
+            logits, losses = checked(self.training_pass(**inputs, epoch=epoch), self.cfg.DISTILLER.TYPE)
+        for name in ("loss_ce", "loss_kd"):
+            if name not in losses or not losses[name].requires_grad:
+                what = f"{self.cfg.DISTILLER.TYPE} trains on no {name}"
+                raise UserError(f"SOLVER.TRAINER {self.cfg.SOLVER.TRAINER} parts two losses, and {what}")
         self.weighed(losses["loss_kd"]).backward(retain_graph=True)
         parallel.average_gradients(self.distiller.get_learnable_parameters())
         self.dot.step_kd()
         self.optimizer.zero_grad(set_to_none=True)
         self.weighed(losses["loss_ce"]).backward()
         parallel.average_gradients(self.distiller.get_learnable_parameters())
-        if self.watch.takes(losses, self.optimizer):
+        if self.watch.takes(losses, self.optimizer, self.dot.kd_gradients.values()):
             self.optimizer.step()
         return logits, losses

@@ -62,11 +62,16 @@ class ClassSums:
         self.sums: Tensor | None = None
 
     @torch.no_grad()
-    def add(self, features: Tensor, target: Tensor) -> None:
-        """Add a batch: pooled ``features`` (B, D) of any float type, not normalised, and ``target`` (B,)."""
+    def add(self, features: Tensor, target: Tensor, kept: Tensor | None = None) -> None:
+        """Add a batch: pooled ``features`` (B, D) of any float type, not normalised, and ``target`` (B,).
+
+        Of all images, or of those that are ``kept``, bool (B,).
+        """
         dtype = torch.float32 if features.device.type == "mps" else torch.float64
         unit = normalize(features.to(dtype), dim=1)
         rows = torch.cat([unit, unit.square().sum(1, keepdim=True), torch.ones_like(unit[:, :1])], dim=1)
+        if kept is not None:
+            rows = rows.where(kept.unsqueeze(1), 0.0)
         if self.sums is None:
             self.sums = rows.new_zeros(self.num_classes, rows.shape[1])
         self.sums.index_add_(0, target, rows)

@@ -1,13 +1,33 @@
-"""What somebody's own training loop hands to ICC, looked at before anything is done with it."""
+"""What somebody's own code hands to ICC, looked at before anything is done with it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
+from yacs.config import CfgNode
 
+from mdistiller_icc import settings
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc.positive import Memory, Positive, Twin
+from mdistiller_icc.icc.settings import SETTINGS
+
+
+def check_arguments(node: dict[str, Any], sizes: dict[str, int | None]) -> None:
+    """Look at what `ICCLoss` is made of.
+
+    Args:
+        node: by the keys of the node ``ICC``.
+        sizes: counts of something, by their names; None where nobody knows.
+
+    Raises:
+        UserError: one of them is out of range.
+    """
+    settings.check(CfgNode(node), SETTINGS, "ICC.")
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise UserError(f"ICCLoss: {name} must be at least 1, not {size}")
 
 
 def check_batch(

@@ -123,7 +123,9 @@ class ICC(Distiller):
 
     def warnings(self, metrics: dict[str, Any]) -> list[str]:
         """The failure signatures that begin to show in an epoch's metrics, a line each."""
-        return [] if self.loss.off else [f"ICC, {line}" for line in self.signatures.see(metrics)]
+        if self.loss.off:
+            return [settings.PLAIN] if metrics["epoch"] == 1 else []
+        return [f"ICC, {line}" for line in self.signatures.see(metrics)]
 
 
 def loss_of(node: CfgNode, num_classes: int, dim: int) -> ICCLoss:
@@ -143,9 +145,10 @@ def loss_of(node: CfgNode, num_classes: int, dim: int) -> ICCLoss:
     )
 
 
-def _rename(_module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _rename(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Runs that were begun when the loss was no module of its own have its state without a name in front."""
+    own = module.state_dict()
     for key in list(state):
         name = key.removeprefix(prefix)
-        if key.startswith(prefix) and not name.startswith(("student.", "loss.")):
+        if key.startswith(prefix) and name not in own and f"loss.{name}" in own:
             state[f"{prefix}loss.{name}"] = state.pop(key)

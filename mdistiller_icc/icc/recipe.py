@@ -10,14 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
-from mdistiller_icc import settings
 from mdistiller_icc.errors import UserError
-from mdistiller_icc.icc.batch import check_batch
+from mdistiller_icc.icc.batch import check_arguments, check_batch
 from mdistiller_icc.icc.positive import POSITIVES
 from mdistiller_icc.icc.queue import ClassQueues
-from mdistiller_icc.icc.settings import SETTINGS
 from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.icc.weight import FixedWeight, GradNormWeight, cross_entropy_pull, intra_class_pull
 from mdistiller_icc.losses.gather import WholeBatch
@@ -71,7 +68,8 @@ class ICCLoss(WholeBatch, nn.Module):
         super().__init__()
         node = {"WEIGHT": weight, "MARGIN": margin, "SIMILARITY": similarity, "TEMPERATURE": temperature}
         node |= {"REDUCTION": reduction, "POSITIVE": positive, "QUEUE": {"SIZE": queue_size, "POLICY": queue_policy}}
-        settings.check(CfgNode(node), SETTINGS, "ICC.")
+        node |= {} if gradnorm_share is None else {"GRADNORM": {"SHARE": gradnorm_share}}
+        check_arguments(node, {"num_classes": num_classes, "dim": dim, "num_data": num_data})
         self.margin, self.similarity, self.temperature, self.reduction = margin, similarity, temperature, reduction
         self.kind, self.num_data = positive, num_data
         self.queue, self.gather = (num_classes, queue_size, queue_policy), gather
@@ -84,7 +82,7 @@ class ICCLoss(WholeBatch, nn.Module):
 
     def second_views(self, index: Tensor) -> Tensor:
         """The numbers of the images whose second views the network is to see after the batch of ``index``, ``(V,)``."""
-        wanted = self.positive.second_views(index, self.of_all)
+        wanted = self.positive.second_views(index, self.of_all) if self.training else index[:0]
         return wanted[self.share(len(wanted))]
 
     @torch.compiler.disable  # the queues change in place, and gradients are looked at before the backward pass
@@ -114,9 +112,9 @@ class ICCLoss(WholeBatch, nn.Module):
         if self.off or not self.training:
             return logits.new_zeros((), dtype=torch.float32)
         check_batch(self.positive, feature, target, index, self.share)
-        comparable = classifier is not None or feature is logits
+        comparable = feature.requires_grad and (classifier is not None or feature is logits)
         if self.adaptive and not comparable:
-            raise UserError("ICCLoss: wanted classifier, its weights (C, D), for gradnorm_share")
+            raise UserError("ICCLoss: gradnorm_share wants a feature that carries a gradient, and classifier, (C, D)")
         if not self.dim:
             self._resize(feature.shape[1], feature.device)
         batch, logits = len(target), logits[: len(target)]

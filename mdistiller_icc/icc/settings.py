@@ -29,14 +29,18 @@ SETTINGS: Settings = {
     "FEATURE": Setting("pooled_feat", "The feature: pooled_feat, logits, or one such as feats.2."),
     "WARMUP": count(0, "Epochs of plain training at the beginning.", least=0, most=10**6),
 }
+PLAIN = "ICC.WEIGHT 0: this is plain training, under the name of ICC"
+"""What is told of a recipe that is turned off."""
 
 
 def check(cfg: CfgNode) -> None:
     """Look at how the settings of the node ``ICC`` fit together.
 
     Raises:
-        UserError: gradients cannot be compared at the feature.
+        UserError: gradients cannot be compared at the feature, or every epoch is one of warm-up.
     """
-    node = cfg.ICC
+    node, epochs = cfg.ICC, cfg.SOLVER.EPOCHS
+    if 0 < node.WARMUP >= epochs:
+        raise UserError(f"ICC.WARMUP {node.WARMUP} of SOLVER.EPOCHS {epochs}: ICC would never begin")
     if node.WEIGHT_MODE == "gradnorm" and node.FEATURE not in ("pooled_feat", "logits"):
         raise UserError(f"ICC.WEIGHT_MODE gradnorm compares gradients at pooled_feat or logits, not '{node.FEATURE}'")

@@ -47,18 +47,24 @@ class Watch:
         weight: Tensor,
         pulls: Tensor | None,
     ) -> None:
-        """Add a step: the batch's features z ``(B, D)`` and classes ``(B,)``, and what `ICC.losses` made of them."""
+        """Add a step: the batch's features z ``(B, D)`` and classes ``(B,)``, and what `ICC.losses` made of them.
+
+        What is not finite is left out, as the engine may leave out the step.
+        """
         self.steps += 1
+        length, told = widened(feature).norm(dim=1), loss_per_anchor.isfinite()
+        whole = length.isfinite()
         anchors = valid.any(1).sum()
         self.means.add("icc/passed", passed.sum(), len(target))
         self.means.add("icc/anchors", anchors, len(target))
-        self.means.add("icc/loss_intra", loss_per_anchor.sum(), anchors)
+        self.means.add("icc/loss_intra", loss_per_anchor.where(told, 0.0).sum(), anchors - (~told).sum())
         self.means.add("icc/weight", weight, 1)
-        self.means.add("icc/feature_norm", widened(feature).norm(dim=1).sum(), len(target))
+        self.means.add("icc/feature_norm", length.where(whole, 0.0).sum(), whole.sum())
         if pulls is not None:
             of_ce, of_intra = pulls
-            self.means.add("icc/gradient_share", weight * of_intra, of_ce * (of_intra > 0))  # of steps with anchors
-        self.class_sums.add(feature, target)
+            counts = pulls.isfinite().all() & (of_intra > 0)  # of steps with anchors
+            self.means.add("icc/gradient_share", (weight * of_intra).where(counts, 0.0), of_ce.where(counts, 0.0))
+        self.class_sums.add(feature, target, whole)
 
     def figures(self) -> dict[str, float | None]:
         """What happened since last asked, on all processes, under names that begin with ``icc/``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import direction
 from mdistiller_icc.losses.precision import full_precision
 
 
@@ -28,5 +29,5 @@ def catkd_loss(maps_student: Tensor, maps_teacher: Tensor, resolution: int, norm
         F.adaptive_avg_pool2d(maps, resolution).flatten(2) for maps in (maps_student, maps_teacher.detach())
     )
     if normalise:
-        student, teacher = F.normalize(student, dim=2), F.normalize(teacher, dim=2)
+        student, teacher = direction(student, 2), direction(teacher, 2)
     return F.mse_loss(student, teacher)

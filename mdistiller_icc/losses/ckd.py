@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import direction
 from mdistiller_icc.losses.precision import full_precision
 
 
@@ -26,6 +27,6 @@ def ckd_loss(logits_student: Tensor, logits_teacher: Tensor, temperature: float 
     Returns:
         Scalar, in nats; exactly 0 for a batch of one, which has nothing to contrast with.
     """
-    similarity = F.normalize(logits_teacher.detach(), dim=1) @ F.normalize(logits_student, dim=1).T
+    similarity = direction(logits_teacher.detach(), 1) @ direction(logits_student, 1).T
     own_row = torch.arange(len(similarity), device=similarity.device)
     return F.cross_entropy(similarity / temperature, own_row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import divisor
 from mdistiller_icc.losses.precision import full_precision
 
 
@@ -35,6 +36,11 @@ def dist_loss(
 
 
 def _correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
-    correlation: Tensor = (a * b).sum(dim) / (a.norm(dim=dim) * b.norm(dim=dim) + 1e-8)
+    (a, length_a), (b, length_b) = _deviations(a, dim), _deviations(b, dim)
+    correlation: Tensor = (a * b).sum(dim) / (length_a * length_b + 1e-8)
     return correlation
+
+
+def _deviations(probability: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    centred = probability - probability.mean(dim, keepdim=True)
+    return centred, divisor(centred.norm(dim=dim), probability.detach().norm(dim=dim))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -59,12 +60,16 @@ def _directions(student: Tensor, teacher: Tensor, k: int) -> tuple[Tensor, Tenso
 
 @torch.compiler.disable  # on a GPU it looks at its result, which a captured graph cannot
 def _decompose(feature: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest singular values (B, count) of (C·H, W), and their right vectors (B, W, count)."""
+    """The ``count`` largest singular values (B, count) of (C·H, W), and their right vectors (B, W, count).
+
+    NaN for an image that is not finite.
+    """
     matrix = feature.flatten(1, 2)
     if matrix.requires_grad:
         matrix.register_hook(lambda gradient: gradient.nan_to_num(0.0, 0.0, 0.0))
-    _, values, vectors = torch.linalg.svd(matrix, full_matrices=False)
-    return values[:, :count], vectors[:, :count].mT
+    finite = matrix.isfinite().all(2, keepdim=True).all(1, keepdim=True)
+    _, values, vectors = torch.linalg.svd(matrix.where(finite, 0.0), full_matrices=False)  # raises at a NaN
+    return values[:, :count].where(finite[:, 0], math.nan), vectors[:, :count].mT.where(finite, math.nan)
 
 
 def _relation(vectors: Tensor, before: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import divisor
 from mdistiller_icc.losses.precision import full_precision
 
 
@@ -26,4 +27,4 @@ def nd_loss(feature_student: Tensor, feature_teacher: Tensor, center: Tensor) ->
     """
     along = (feature_student * F.normalize(center.detach(), dim=1)).sum(1)
     longest = torch.maximum(feature_student.norm(dim=1), feature_teacher.detach().norm(dim=1))
-    return (1 - along / longest.clamp(min=1e-12)).mean()
+    return (1 - along / divisor(longest)).mean()

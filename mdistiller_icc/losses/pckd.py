@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import direction
 from mdistiller_icc.losses.precision import full_precision
 
 
@@ -25,7 +26,8 @@ def feature_alignment_loss(projected_student: Tensor, feature_teacher: Tensor) -
     Returns:
         Scalar between 0 and 4.
     """
-    return 2 - 2 * F.cosine_similarity(projected_student, feature_teacher.detach(), dim=1).mean()
+    cosine = (direction(projected_student, 1) * direction(feature_teacher.detach(), 1)).sum(1)
+    return 2 - 2 * cosine.mean()
 
 
 @full_precision

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import direction
 from mdistiller_icc.losses.precision import full_precision
 
 EPS = 1e-7
@@ -32,6 +32,6 @@ def pkt_loss(feature_student: Tensor, feature_teacher: Tensor) -> Tensor:
 
 def _neighbours(feature: Tensor) -> Tensor:
     """(B, D) to (B, B), rows summing to 1."""
-    unit = F.normalize(feature, dim=1, eps=EPS)
+    unit = direction(feature, 1)
     kernel = (unit @ unit.T + 1) / 2
     return kernel / kernel.sum(1, keepdim=True)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import direction
 from mdistiller_icc.losses.precision import full_precision
 
 
@@ -54,5 +55,5 @@ def _distances(feature: Tensor, eps: float, squared: bool) -> Tensor:
 
 def _angles(feature: Tensor) -> Tensor:
     """Cosines (B, B, B): entry [i, j, k] of the angle at image i between j and k."""
-    direction = F.normalize(feature[None, :] - feature[:, None], dim=2)
-    return direction @ direction.mT
+    towards = direction(feature[None, :] - feature[:, None], 2)
+    return towards @ towards.mT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import direction
 from mdistiller_icc.losses.precision import full_precision
 
 
@@ -27,4 +28,4 @@ def sp_loss(feature_student: Tensor, feature_teacher: Tensor) -> Tensor:
 def _similarity(feature: Tensor) -> Tensor:
     """(B, …) to (B, B) with rows of length 1."""
     rows = feature.flatten(1)
-    return F.normalize(rows @ rows.T)
+    return direction(rows @ rows.T, 1)

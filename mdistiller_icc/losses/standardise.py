@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mdistiller_icc.losses.direction import divisor
 from mdistiller_icc.losses.precision import full_precision
 
 
@@ -13,7 +14,8 @@ def standardise(logits: Tensor) -> Tensor:
 
     Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024, arXiv:2403.01427, and the
     authors' released code [A]. Both networks' logits are standardised, and the gradient goes through the
-    student's mean and deviation. A row of equal logits becomes zeros.
+    student's mean and deviation. A row of equal logits becomes zeros, and one of
+    next to equal ones only loses its mean (`divisor`).
 
     Args:
         logits: (B, C) with C ≥ 2.
@@ -21,4 +23,4 @@ def standardise(logits: Tensor) -> Tensor:
     Returns:
         (B, C).
     """
-    return (logits - logits.mean(1, keepdim=True)) / (logits.std(1, keepdim=True) + 1e-7)
+    return (logits - logits.mean(1, keepdim=True)) / (divisor(logits.std(1, keepdim=True)) + 1e-7)

@@ -14,7 +14,7 @@ from mdistiller_icc import config, pair_settings, plugin, settings
 from mdistiller_icc.calling import call
 from mdistiller_icc.data import data_set
 from mdistiller_icc.distillers.base import Distiller, adopt, check_one_view, check_standardised
-from mdistiller_icc.distillers.sum import sum_of
+from mdistiller_icc.distillers.sum import parts_of, sum_of
 from mdistiller_icc.engine import precision
 from mdistiller_icc.engine.run_folder import run_name
 from mdistiller_icc.engine.trainer import Trainer
@@ -179,7 +179,7 @@ def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), devi
 
 
 def _distiller(host: Host, name: str) -> type[Distiller]:
-    parts = [name] if name in host.distiller_dict else name.split("+")
+    parts = [name] if name in host.distiller_dict else parts_of(name)
     found = {part: adopt(lookup(host.distiller_dict, part, "DISTILLER.TYPE", "distiller")) for part in parts}
     return sum_of(found) if len(parts) > 1 else found[name]
 

@@ -191,10 +191,28 @@ def test_methods_that_detectors_know(configured):
     assert TAUGHT["REVIEWKD"] is PyramidReview
     for name, message in (
         ("CRD", "CRD wants more of a network than a detector shows"),
+        ("DKD+DKD", "DKD is there 2 times"),
         ("REVIEWKD+DKDD", r"DKDD is no method \(did you mean 'DKD'\?\)"),
     ):
         with pytest.raises(UserError, match=message):
             distiller(name)
+
+
+def test_reviewkd_trains_on_one_image_where_its_coarsest_map_has_several_positions(networks, batch, configured):
+    cfg = configured("DISTILLER.TYPE", "REVIEWKD", "SOLVER.BATCH_SIZE", "1")
+    distiller("REVIEWKD").check(cfg)
+    images, targets = batch()
+    _, losses = made(networks, cfg)(image=images[:1], target=targets[:1], epoch=30)
+    losses["loss_kd"].backward()
+    assert losses["loss_kd"].isfinite()
+    with pytest.raises(UserError, match="SOLVER.BATCH_SIZE must be at least 2 for REVIEWKD"):
+        distiller("REVIEWKD").check(configured(
+            "DISTILLER.TYPE", "REVIEWKD", "SOLVER.BATCH_SIZE", "1", "DETECTION.MIN_SIZE", "[64]"
+        ))  # fmt: skip
+    small = made(networks, cfg)
+    small.student.transform.min_size = (64,)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        small(image=[images[0][:, :96, :96]], target=targets[:1], epoch=30)
 
 
 @pytest.mark.slow

@@ -117,6 +117,23 @@ def test_overfits_one_batch(method: str, digits: tuple[Tensor, Tensor], trained_
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    "method", [*distiller_dict, *(f"{name}+LS" for name, kind in distiller_dict.items() if kind.takes_standardised)]
+)
+def test_a_classifier_that_begins_at_zero_survives_its_first_step(
+    method: str, digits: tuple[Tensor, Tensor], trained_teacher: nn.Module
+) -> None:
+    """torchvision's ViTs begin so."""
+    student, _teacher = small_pair()
+    nn.init.zeros_(student.fc.weight), nn.init.zeros_(student.fc.bias)
+    name, standardised, _ = method.partition("+LS")
+    node = distiller_dict[name].defaults()
+    model = distiller_dict[name](student, copy.deepcopy(trained_teacher), config(name, node, bool(standardised)))
+    losses = model.train()(image=digits[0], strong=digits[0].flip(3), target=digits[1], epoch=30)[1]
+    sum(losses.values()).backward()
+    assert all(p.grad is None or p.grad.abs().max() < 1e3 for p in model.get_learnable_parameters())
+
+
 @pytest.mark.parametrize("method", distiller_dict)
 def test_keeps_the_contract(method: str) -> None:
     student, teacher = small_pair()

@@ -70,8 +70,11 @@ def test_the_losses_are_the_methods_own(method):
     torch.testing.assert_close(losses["loss_kd"], sum(each["loss_kd"] for each in expected), rtol=1e-4, atol=1e-5)
 
 
-def test_each_network_computes_a_batch_once():
-    model = made("DKD+CRD")
+@pytest.mark.parametrize("method, student", [
+    ("DKD+CRD", "resnet8"), ("DKD+SDD", "ShuffleV2"), ("SDD+CATKD", "MobileNetV2"), ("CATKD+KD+SDD", "MobileNetV2"),
+])  # fmt: skip
+def test_each_network_computes_a_batch_once(method, student):
+    model = made(method, student=student)
     counted = {"student": 0, "teacher": 0}
     for name in counted:
         first = next(part for part in getattr(model, name).modules() if isinstance(part, nn.Conv2d))
@@ -83,8 +86,9 @@ def test_each_network_computes_a_batch_once():
 
 
 def test_a_student_whose_last_map_is_not_returned_can_be_part_of_a_sum():
-    model = made("KD+SDD", student="MobileNetV2")
-    assert model(**BATCH, epoch=3)[1]["loss_kd"].isfinite()
+    model, alone = made("KD+SDD", student="MobileNetV2"), [made(name, student="MobileNetV2") for name in ("KD", "SDD")]
+    expected = [each(**BATCH, epoch=3)[1]["loss_kd"] for each in alone]
+    torch.testing.assert_close(model(**BATCH, epoch=3)[1]["loss_kd"], sum(expected), rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_learnt_and_kept_is_everybodys_once():
@@ -106,6 +110,7 @@ def test_what_cannot_be_added_is_told():
         "KD+AKD": "no distiller 'AKD'",
         "KD+NONE": "KD\\+NONE: NONE of this host cannot be part of a sum",
         "ICC+KD": "ICC of this host cannot be part of a sum",
+        "KD+DKD+KD": "DISTILLER.TYPE KD\\+DKD\\+KD: KD is there 2 times",
         "KD+SIMKD": "SIMKD predicts with another head, so it stands alone",
     }.items():
         with pytest.raises(UserError, match=message):

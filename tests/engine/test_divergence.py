@@ -8,6 +8,8 @@ import math
 import pytest
 import torch
 
+from mdistiller_icc.builtin.distillers.vanilla import Vanilla
+from mdistiller_icc.builtin.dot import DOT
 from mdistiller_icc.command_line import train
 from mdistiller_icc.engine.divergence import LOOK_EVERY, Diverged, Watch, finite
 from mdistiller_icc.engine.progress import Silent
@@ -121,6 +123,34 @@ def test_a_step_that_is_skipped_leaves_nothing_behind_and_counts(made, poisoned,
     state = torch.load(made.folder / "latest", weights_only=True)["model"]
     assert finite(value for value in state.values() if isinstance(value, torch.Tensor))
     assert state["student.bn1.num_batches_tracked"] == 2 * STEPS - 3
+
+
+def test_the_gradients_that_dot_has_taken_are_looked_at(made, monkeypatch):
+    taken, step_kd = [], DOT.step_kd
+
+    def poisoned(optimizer):
+        step_kd(optimizer)
+        taken.append(len(optimizer.kd_gradients))
+        if len(taken) == 2:
+            for gradient in optimizer.kd_gradients.values():
+                gradient.mul_(math.nan)
+
+    monkeypatch.setattr(DOT, "step_kd", poisoned)
+    options = ["DISTILLER.TYPE", "ICC", "ICC.POSITIVE", "twin", "SOLVER.TRAINER", "dot", "SOLVER.ON_NAN", "skip"]
+    record = made(*options, "SOLVER.EPOCHS", 1)
+    assert record["status"] == "finished" and record["skipped_steps"] == 1 and taken[1] > 0
+    assert finite(weights(made.folder / "latest"))
+
+
+@pytest.mark.parametrize("losses", [
+    {"loss_ce": torch.zeros(()), "loss_kd": torch.ones((), requires_grad=True)},  # as SIMKD's
+    {"loss_ce": torch.ones((), requires_grad=True)},
+])  # fmt: skip
+def test_dot_wants_two_losses(made, monkeypatch, losses):
+    monkeypatch.setattr(Vanilla, "forward_train", lambda *_, **__: (torch.zeros(()), losses))
+    missing = "loss_kd" if "loss_kd" not in losses else "loss_ce"
+    with pytest.raises(UserError, match=f"SOLVER.TRAINER dot parts two losses, and NONE trains on no {missing}"):
+        made("SOLVER.TRAINER", "dot")
 
 
 def test_an_epoch_of_skipped_steps_alone_ends_the_run(made, poisoned):

@@ -83,7 +83,7 @@ def losses(name, *options):
         # Batch norms are folded once, where values show that it may be done; a teacher with hooks runs as it is.
         method.teacher.register_forward_hook(lambda *_: None)
     if name == "CRD":
-        method.contrast._normalised = True  # waits once in a run, at its first batch
+        method.contrast._normalised = True  # waits in the first two steps of a run
     with FakeTensorMode():
         on_paper(method)
         method.train()

@@ -81,7 +81,7 @@ def test_a_run_whose_checkpoint_was_deleted_is_still_a_run(made):
 def test_an_overwrite_that_fails_brings_the_run_back(made, monkeypatch):
     made()
     before = files(made.folder)
-    with pytest.raises(UserError, match="has no loss_kd"):  # found out in the first step
+    with pytest.raises(UserError, match="trains on no loss_kd"):  # found out in the first step
         made("SOLVER.TRAINER", "dot", overwrite=True)
     assert files(made.folder) == before
 

@@ -97,6 +97,41 @@ def test_in_eval_mode_it_is_nothing_and_remembers_nothing(pictures):
     assert all(torch.equal(before[name], tensor) for name, tensor in loop.icc.queues.state_dict().items())
 
 
+@pytest.mark.parametrize("positive", ["view", "twin"])
+def test_in_eval_mode_no_second_views_are_asked_for(positive, pictures):
+    loop, index = Loop(pictures, loss_of(positive)), torch.arange(BATCH)
+    loop.run(range(4))
+    wanted = loop.icc.second_views(index)
+    loop.icc.eval()
+    assert len(wanted) > 0 and loop.icc.second_views(index).tolist() == []
+    assert torch.equal(loop.icc.train().second_views(index), wanted)
+
+
+def test_features_without_a_gradient_are_not_compared(pictures):
+    """As those of a frozen trunk."""
+    loop = Loop(pictures, loss_of("twin"))
+    loop.body.requires_grad_(False)
+    loop.run(range(8), classifier=True)
+    assert loop.icc.figures()["icc/gradient_share"] is None
+    with pytest.raises(UserError, match="gradnorm_share wants a feature that carries a gradient"):
+        loop.icc = loss_of("twin", gradnorm_share=0.2)
+        loop.run(range(1), classifier=True)
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"gradnorm_share": -1}, "ICC.GRADNORM.SHARE must be between 0 and 1000, not -1"),
+    ({"gradnorm_share": float("nan")}, "ICC.GRADNORM.SHARE must be between 0 and 1000, not nan"),
+    ({"gradnorm_share": 1e9}, "ICC.GRADNORM.SHARE must be between 0 and 1000"),
+    ({"num_classes": 0}, "num_classes must be at least 1, not 0"),
+    ({"num_classes": -1}, "num_classes must be at least 1, not -1"),
+    ({"dim": -3}, "dim must be at least 1, not -3"),
+    ({"num_data": -3}, "num_data must be at least 1, not -3"),
+])  # fmt: skip
+def test_what_is_out_of_range_is_told(given, message):
+    with pytest.raises(UserError, match=message):
+        ICCLoss(**{"num_classes": 10} | given)
+
+
 def test_twin_needs_no_numbers(pictures):
     numbered, nameless = (Loop(pictures, loss_of("twin", dim=32)).run(range(4), named) for named in (True, False))
     assert numbered == nameless and max(numbered) > 0  # within an epoch no image meets itself anyway
@@ -104,7 +139,7 @@ def test_twin_needs_no_numbers(pictures):
 
 def test_gradnorm(pictures):
     loop = Loop(pictures, loss_of("memory", gradnorm_share=0.2))
-    with pytest.raises(UserError, match="wanted classifier, its weights"):
+    with pytest.raises(UserError, match="gradnorm_share wants a feature that carries a gradient, and classifier"):
         loop.run(range(1))
     loop.run(range(12), classifier=True)
     assert loop.icc.figures()["icc/gradient_share"] > 0 and loop.icc.weight.value > 0

@@ -14,7 +14,7 @@ from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import ICC
-from mdistiller_icc.icc.settings import SETTINGS
+from mdistiller_icc.icc.settings import PLAIN, SETTINGS
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
 from mdistiller_icc.settings import check
@@ -292,6 +292,16 @@ def test_settings_out_of_range(key, value, message):
         check(config(f"ICC.{key}", value), {"ICC": SETTINGS})
 
 
+def test_a_teacher_that_would_never_be_icc_is_told():
+    for warmup in (5, 6):
+        with pytest.raises(UserError, match=f"ICC.WARMUP {warmup} of SOLVER.EPOCHS 5: ICC would never begin"):
+            ICC.check(config("ICC.WARMUP", warmup, "SOLVER.EPOCHS", 5))
+    ICC.check(config("ICC.WARMUP", 4, "SOLVER.EPOCHS", 5))
+    off, _ = recipe("ICC.WEIGHT", 0)
+    ICC.check(config("ICC.WEIGHT", 0))  # one end of a sweep
+    assert [off.warnings({"epoch": epoch}) for epoch in (1, 2)] == [[PLAIN], []]
+
+
 @pytest.mark.parametrize("feature, dim", [("pooled_feat", 64), ("logits", 10), ("feats.1", 16), ("preact_feats.3", 64)])
 def test_any_feature(feature, dim):
     icc, dataset = recipe("ICC.FEATURE", feature, "ICC.MARGIN", -1)
@@ -330,3 +340,18 @@ def test_a_state_from_before_the_loss_was_a_module_of_its_own_is_taken_up():
     again, _ = recipe("ICC.MARGIN", -1, seed=1)
     again.load_state_dict(old)
     assert same(icc.student, again.student) and torch.equal(icc.loss.queues.index, again.loss.queues.index)
+
+
+def test_a_recipe_with_a_layer_of_its_own_is_loaded_too():
+    class Mine(ICC):
+        def __init__(self, student, teacher, cfg):
+            super().__init__(student, teacher, cfg)
+            self.head = torch.nn.Linear(64, 8)
+
+    def made(seed):
+        seed_everything(seed)
+        return Mine(register(verbose=False).host.cifar_model_dict["resnet8"][0](num_classes=10), None, config())
+
+    mine, again = made(0), made(1)
+    again.load_state_dict(mine.state_dict())
+    assert same(mine.student, again.student) and same(mine.head, again.head)

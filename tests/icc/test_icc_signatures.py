@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import pytest
+import torch
 
 from mdistiller_icc.engine.progress import Silent
 from mdistiller_icc.icc.signatures import Signatures
+from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure, run
 
@@ -53,6 +56,23 @@ def test_runaway_features():
     told = seen(*[{"icc/feature_norm": length} for length in (5.0, 45.0, 51.0, 60.0)])
     assert [len(lines) for lines in told] == [0, 0, 1, 0] and "their length is 51 and was 5.0" in told[2][0]
     assert seen({"icc/feature_norm": None}, {"icc/feature_norm": 5.0}) == [[], []]  # ICC waited
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_figures_are_of_what_is_finite(bad):
+    """A step that was left out does not blind the signatures for an epoch."""
+    generator, watches = torch.Generator().manual_seed(0), (Watch(2), Watch(2))
+    target, passed, valid = torch.arange(6) % 2, torch.ones(6, dtype=torch.bool), torch.ones(6, 3, dtype=torch.bool)
+    for step in range(3):
+        feature, each = torch.randn(6, 4, generator=generator), torch.rand(6, generator=generator)
+        pulls = torch.tensor([1.0, 2.0])
+        if step < 2:
+            watches[0].step(feature, target, passed, each, valid, torch.tensor(0.02), pulls)
+        else:
+            feature, each, pulls = feature * bad, each * bad, pulls * bad
+        watches[1].step(feature, target, passed, each, valid, torch.tensor(0.02), pulls)
+    expected, told = (watch.figures() for watch in watches)
+    assert told == pytest.approx(expected) and None not in told.values()
 
 
 class Noted(Silent):

@@ -101,6 +101,21 @@ class EveryLoss:
         assert all(leaf.grad is None for leaf in leaves(inputs[case.teacher]))
         assert all(leaf.grad.isfinite().all() and leaf.grad.abs().sum() > 0 for leaf in leaves(inputs[0]))
 
+    @pytest.mark.parametrize("images", [2, BATCH])
+    def test_outputs_of_zero_get_a_bounded_gradient(self, case: Case, images: int) -> None:
+        """As a student's are whose classifier begins at zero; its first step must leave it whole."""
+        student = mapped(lambda t: t.index_fill(0, torch.arange(images), 0.0).requires_grad_(), case.inputs[0])
+        loss = case.loss(student, *case.inputs[1:])
+        loss.backward()
+        assert loss.isfinite() and all(leaf.grad.abs().max() < 1e3 for leaf in leaves(student))
+
+    def test_outputs_that_are_not_finite_are_seen(self, case: Case) -> None:
+        """By whoever looks at the loss; nothing is raised here."""
+        student = mapped(lambda t: t.index_fill(0, torch.tensor([1]), math.nan).requires_grad_(), case.inputs[0])
+        loss = case.loss(student, *case.inputs[1:])
+        loss.backward()
+        assert loss.isnan()
+
     def test_order_of_images_does_not_matter(self, case: Case) -> None:
         order = torch.tensor([3, 0, 4, 1, 2])
 

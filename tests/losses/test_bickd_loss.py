@@ -36,7 +36,8 @@ def softened(rows: Tensor, temperature: float) -> list[list[float]]:
 
 
 def cosine(a: list[float], b: list[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
+    lengths = (max(math.hypot(*x), 1e-12) for x in (a, b))  # what is shorter counts as nothing
+    return sum(x * y for x, y in zip(a, b, strict=True)) / math.prod(lengths)
 
 
 def rows_by_hand(student: Tensor, teacher: Tensor, target: list[int], tau: float, pull: float, push: float) -> float:

@@ -67,6 +67,8 @@ def test_logits_of_zero_are_finite() -> None:
     loss = ckd_loss(student, torch.zeros(3, 5))
     loss.backward()
     assert loss.item() == pytest.approx(math.log(3)) and student.grad.isfinite().all()
+    ckd_loss(student, logits(3, 5, 1).float()).backward()
+    assert 0 < student.grad.abs().max() < 10
 
 
 def test_order_of_samples_and_of_classes_does_not_matter() -> None:

@@ -453,6 +453,12 @@ def test_wkd_moves_little_between_classes_that_are_alike() -> None:
     assert wkd_loss(*LOGITS, TARGET, near, 4.0) < 0.5 * wkd_loss(*LOGITS, TARGET, far, 4.0)
 
 
+def test_nd_of_features_of_zero_gets_a_bounded_gradient() -> None:
+    student = torch.zeros(3, 4, requires_grad=True)
+    nd_loss(student, torch.zeros(3, 4), torch.randn(3, 4)).backward()
+    assert 0 < student.grad.abs().max() < 10
+
+
 def test_nd_asks_for_the_centers_direction_at_the_teachers_length() -> None:
     center = FEATURES[2]
     teacher = 3 * F.normalize(FEATURES[1], dim=1)

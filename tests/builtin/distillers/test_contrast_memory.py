@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mdistiller_icc.builtin.config import CFG
 from mdistiller_icc.builtin.distillers import CRD
 from mdistiller_icc.builtin.distillers.contrast_memory import ContrastMemory
+from mdistiller_icc.errors import UserError
 from mdistiller_icc.losses.crd import crd_loss
 
 
@@ -82,6 +83,16 @@ def test_memory_loaded_before_its_first_batch_is_normalised_by_the_next() -> Non
     assert memory.log_normalisers.isfinite().all()
 
 
+def test_a_first_step_that_is_left_out_is_not_what_scores_are_normalised_by() -> None:
+    memory = ContrastMemory(num_data=10, dim=6, temperature=0.1, momentum=0.5)
+    before, candidates = [buffer.clone() for buffer in memory.buffers()], torch.randint(10, (4, 6))
+    for student, teacher in ((embeddings(0)[0] * math.nan, embeddings(0)[1]), embeddings(1)):
+        memory(student, teacher, torch.arange(4), candidates)
+        for buffer, was in zip(memory.buffers(), before, strict=True):  # as the engine does
+            buffer.copy_(was)
+    assert memory(*embeddings(2), torch.arange(4), candidates).isfinite() and memory.log_normalisers.isfinite().all()
+
+
 def test_rows_begin_about_unit_length() -> None:
     memory = ContrastMemory(num_data=2000, dim=128, temperature=0.1, momentum=0.5)
     assert memory.memory_student.square().sum(1).mean().item() == pytest.approx(1, rel=0.02)
@@ -101,6 +112,16 @@ def test_candidates_are_drawn_from_all_images_where_none_are_given() -> None:
     assert candidates.shape == (3, 4001) and torch.equal(candidates[:, 0], index)
     share = torch.bincount(candidates[:, 1:].flatten(), minlength=20) / (3 * 4000)
     assert (share - 1 / 20).abs().max() < 0.01
+
+
+def test_more_candidates_than_there_is_memory_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdistiller_icc.settings._memory", lambda: 2**30)
+    cfg = CFG.clone()
+    cfg.CRD.NCE.K, cfg.SOLVER.BATCH_SIZE = 2**20, 64
+    with pytest.raises(UserError, match="CRD.NCE.K 1048576 takes 1.5 GiB of memory; there are 1.0"):
+        CRD.check(cfg)
+    cfg.CRD.NCE.K = 2**14
+    CRD.check(cfg)
 
 
 def test_gradient_reaches_both_embeddings_and_no_memory() -> None:
