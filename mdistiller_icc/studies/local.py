@@ -110,9 +110,10 @@ class Worker:
             self.pool.shutdown()
 
     def _ended(self) -> str:
-        if self.process is None:
+        if self.pool is None or self.process is None:
             return "did not start"
-        self.process.join()
+        # Its thread waits for the process. Of two who wait for one, the other is told no status.
+        self.pool.shutdown()
         return ended(self.process.exitcode)
 
 
