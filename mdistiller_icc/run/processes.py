@@ -24,7 +24,9 @@ def several() -> int:
     Raises:
         UserError: what is told is no number.
     """
-    return _number("WORLD_SIZE") or 1 if os.environ.get("WORLD_SIZE", "").strip() else 1
+    if not os.environ.get("WORLD_SIZE", "").strip():
+        return 1
+    return _number("WORLD_SIZE") or 1
 
 
 def _number(name: str) -> int:
@@ -106,7 +108,8 @@ def group(device: torch.device) -> Iterator[None]:
             f"WORLD_SIZE is {several()}, but {', '.join(missing)} are not set: start several processes with torchrun, "
             "or unset WORLD_SIZE"
         )
-    _number("RANK"), _number("MASTER_PORT")
+    for name in ("RANK", "MASTER_PORT"):
+        _number(name)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield

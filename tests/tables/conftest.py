@@ -24,6 +24,8 @@ PROTOCOL = {
     "fraction": 1.0,
     "holdout": 0.0,
 }
+NASTY = r"x|y_z & 50% #1 {a} \b ~^$ <script>alert(1)</script> `*` 中 é [0] \end{tabular}"
+"""What every format has to escape."""
 IMAGES = {"digits": (10, 1437, 360), "cifar100": (100, 50000, 10000)}
 
 
@@ -123,3 +125,21 @@ def output(tmp_path: Path) -> Output:
 def new_output(tmp_path_factory: pytest.TempPathFactory):
     """Make an output folder of its own for every example of a property."""
     return lambda: Output(tmp_path_factory.mktemp("output"))
+
+
+@pytest.fixture
+def study(output):
+    """Two pairs on CIFAR-100 with both kinds of teachers, and what an output folder gathers beside finished runs."""
+    for pair, base in ((("resnet56", "resnet20"), 70.0), (("vgg13", "vgg8"), 72.0)):
+        for method, more in (("KD", 0.0), ("DKD", 1.0)):
+            for kind, gain in (("vanilla", 0.0), ("icc", 0.4)):
+                for seed in range(3):
+                    if (method, kind, seed, pair[0]) != ("DKD", "icc", 2, "vgg13"):
+                        top1 = base + more + gain + seed / 10 + (kind == "icc") * seed / 100
+                        output.run(method=method, kind=kind, seed=seed, pair=pair, top1=top1)
+    for seed in range(3):
+        output.run(method="NONE", role="teacher", seed=seed, top1=72.0 + seed)
+        output.run(method="ICC", role="teacher", seed=seed, top1=72.5 + seed)
+        output.run(method="NONE", seed=seed, top1=69.0 + seed)
+    output.run(name="later", status="failed", epoch=3, error=f"RuntimeError: {NASTY}\n\x1b[31mred")
+    return output
