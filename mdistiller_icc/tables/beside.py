@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mdistiller_icc.tables.cells import Cell, by_column, in_column
-from mdistiller_icc.tables.published import BESIDE, EPOCHS, Fact, Source, without_pair
+from mdistiller_icc.tables.published import BESIDE, EPOCHS, Fact, Source, usual, without_pair
 from mdistiller_icc.tables.records import Column
 from mdistiller_icc.tables.report import UNPUBLISHED, Head, Shown
 from mdistiller_icc.tables.text import named
@@ -78,11 +78,14 @@ def loose(cell: Cell) -> list[str]:
 def otherwise_published(several: list[list[Cell]], pairs: list[Column]) -> list[str]:
     """What is published for the lines of a table but stands in none of its cells, by the reason."""
     epochs: dict[str, dict[str, None]] = {}
+    teachers: dict[str, None] = {}
     protocols: dict[str, dict[str, None]] = {}
     for cell, pair in ((in_column(line, pair), pair) for line in several for pair in pairs):
         for fact in cell.known_in(pair) if not cell.published_in(pair) else []:
             of = fact.benchmark
-            if of is not None and all(of.holds(*each) for each in cell.measured()):
+            if cell.taught_otherwise():
+                teachers[named(fact.method, "")] = None
+            elif of is not None and all(of.holds(*each) for each in cell.measured()):
                 epochs.setdefault(fact.source.epoch, {})[named(fact.method, "")] = None
             elif cell.entry == "distilled":
                 protocols.setdefault(str(of or fact.source.protocol), {})[named(fact.method, "")] = None
@@ -90,6 +93,9 @@ def otherwise_published(several: list[list[Cell]], pairs: list[Column]) -> list[
     for epoch, methods in epochs.items():
         way = next((f", as --select {select} shows them" for select in BESIDE if epoch in BESIDE[select]), "")
         notes.append(f"Published values of {', '.join(methods)} are of the {EPOCHS[epoch]}{way}.")
+    if teachers:
+        of = usual(several[0][0].dataset)
+        notes.append(f"Published values of {', '.join(teachers)} are of teachers of {of}, so none stands beside these.")
     for protocol, methods in protocols.items():
         notes.append(f"Published values of {', '.join(methods)} are of {protocol}, so none stands beside these.")
     return notes

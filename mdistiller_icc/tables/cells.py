@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from mdistiller_icc.tables.published import Fact, pair_order, published, published_alone
+from mdistiller_icc.tables.published import Fact, pair_order, published, published_alone, usual
 from mdistiller_icc.tables.records import Column, Record
 from mdistiller_icc.tables.settings import Settings
 from mdistiller_icc.tables.statistics import Difference, Summary
@@ -46,7 +46,7 @@ class Cell:
         kind: of the teacher; of the network itself where it had none.
         recipe: how the teacher was made, in words, where that tells lines apart.
         trained_under: the protocol of the teacher's training, where ``recipe`` speaks of it.
-        trainings: images and protocol of the training of teachers used, of those whose runs are at hand.
+        trainings: images and protocol of its teachers' training, of those teachers whose runs are at hand.
         records: the runs, one per seed; none for ``teacher used``.
         values: their accuracies, in percent.
         rank: ``best`` or ``second`` of its column's distilled students.
@@ -92,13 +92,21 @@ class Cell:
 
     def published_in(self, column: Column) -> Fact | None:
         """What is published for it on the same data, under the same protocol and of the same choice of an epoch."""
+        if self.taught_otherwise():
+            return None
         select = "last" if self.entry == "teacher used" else self.select  # a student learns from the last one
         of = self.measured()
         return next((fact for fact in self.known_in(column) if all(fact.fits(*each, select) for each in of)), None)
 
     def measured(self) -> tuple[tuple[tuple[int | None, ...], Settings], ...]:
         """Images and protocol of what it is the accuracy of: of the runs, or of the teachers used as far as known."""
-        return self.trainings or ((self.images, self.protocol),)
+        own = ((self.images, self.protocol),)
+        return self.trainings or own if self.entry == "teacher used" else own
+
+    def taught_otherwise(self) -> bool:
+        """Whether these are students of a teacher known to be trained otherwise than those of published students."""
+        of = usual(self.dataset)
+        return self.entry == "distilled" and of is not None and not all(of.holds(*each) for each in self.trainings)
 
 
 def lines(cells: Iterable[Cell]) -> list[list[Cell]]:

@@ -151,6 +151,7 @@ class _Sorter:
                     entry=entry, line=i, dataset=kept[0].dataset, images=kept[0].images, protocol=kept[0].protocol,
                     metric=self.metric, select=self.select, method=method, kind=kind, recipe=recipe,
                     settings=spelled if method in split_methods else "", trained_under=protocol, column=column,
+                    trainings=self._trainings([r.teacher for r in kept if r.teacher]),
                     summary=summarise(values), records=kept, values=values,
                 )  # fmt: skip
                 cells.append(cell)
@@ -169,6 +170,10 @@ class _Sorter:
 
     def _make(self, teacher: Teacher) -> Make:
         return None if teacher.digest is None else self.trainings.get(teacher.digest, teacher.digest)
+
+    def _trainings(self, teachers: list[Teacher]) -> tuple[tuple[tuple[int | None, ...], Settings], ...]:
+        own = [self.trained[teacher.digest] for teacher in teachers if teacher.digest in self.trained]
+        return tuple(dict.fromkeys((record.images, record.protocol) for record in own))
 
     def _split_kinds(self, records: list[Record]) -> set[str]:
         """The kinds of teachers of which one column holds several makes.
@@ -202,11 +207,9 @@ class _Sorter:
                 teachers = [r.teacher for cell in students for r in cell.records if r.teacher]
                 reached = {(t.seed, t.digest): value for t in teachers if (value := t.figure(self.metric)) is not None}
                 if reached:
-                    own = [self.trained[t.digest] for t in teachers if t.digest in self.trained]
                     used = replace(
                         students[0], entry="teacher used", line=i, method="", settings="", records=(), values=(),
-                        summary=summarise([*reached.values()]),
-                        trainings=tuple(dict.fromkeys((r.images, r.protocol) for r in own)),
+                        summary=summarise([*reached.values()]), trainings=self._trainings(teachers),
                     )  # fmt: skip
                     cells.append(used)
         return sorted(cells, key=_order)

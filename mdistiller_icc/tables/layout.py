@@ -45,15 +45,19 @@ def sections(cells: list[Cell], published: bool = True) -> list[Section]:
 def _apart(cell: Cell, rivals: list[Cell]) -> str:
     """What tells a cell's protocol from those of the others on its data set, in words."""
     words = describe(cell.protocol, varied(rival.protocol for rival in rivals))
-    images = f"{cell.images[1]} training images of {cell.images[0]} classes"
-    return ", ".join(filter(None, (words, images if len({rival.images for rival in rivals}) > 1 else "")))
+    counts = [{rival.images[i] for rival in rivals} for i in range(len(cell.images))]
+    images = _images(tuple(n if len(counts[i]) > 1 else None for i, n in enumerate(cell.images)))
+    return ", ".join(filter(None, (words, images)))
 
 
 def _protocol(cell: Cell) -> str:
-    classes, train, test = cell.images
+    return "; ".join(filter(None, (describe(cell.protocol), _images(cell.images))))
+
+
+def _images(images: tuple[int | None, ...]) -> str:
+    classes, train, test = images
     counts = [(train, "training images"), (test, "test images"), (classes, "classes")]
-    images = ", ".join(f"{value:,} {name}" for value, name in counts if value is not None)
-    return "; ".join(filter(None, (describe(cell.protocol), images)))
+    return ", ".join(f"{n:,} {name}" for n, name in counts if n is not None)
 
 
 def _students(by_entry: Mapping[str, list[Cell]], published: bool) -> Sheet:

@@ -54,9 +54,8 @@ class Fact:
     @property
     def benchmark(self) -> Benchmark | None:
         """What it was obtained on and under, the data set's usual one if its source is silent; None if not run here."""
-        known = benchmarks().get(self.dataset, {})
         protocol = self.source.protocol.removesuffix(SINGLE_RUN)
-        return known.get(protocol) if protocol else next(iter(known.values()), None)
+        return benchmarks().get(self.dataset, {}).get(protocol) if protocol else usual(self.dataset)
 
     def fits(self, images: tuple[int | None, ...], protocol: Settings, select: str) -> bool:
         """Whether it may stand beside a run's accuracy: the same data, protocol and choice of the epoch."""
@@ -137,6 +136,11 @@ def benchmarks() -> dict[str, dict[str, Benchmark]]:
         size, rates = int(row["image_size"]), tuple(map(float, row["lr"].split()))
         found.setdefault(row["dataset"], {})[row["protocol"]] = Benchmark(images, size, rates, protocol)
     return found
+
+
+def usual(dataset: str) -> Benchmark | None:
+    """What a data set's teachers are trained on and under, and students of silent sources; None if unknown."""
+    return next(iter(benchmarks().get(dataset, {}).values()), None)
 
 
 @cache

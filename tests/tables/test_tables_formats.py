@@ -285,6 +285,17 @@ def test_latex_parts_wide_tables_evenly_and_shrinks_nothing(output):
     assert "resizebox" not in tables and tables.count(r"\footnotesize\setlength") == len(columns)
 
 
+def test_latex_sets_a_long_recipe_on_several_lines(output):
+    for positive in ("view", "memory"):
+        settings = {"POSITIVE": f"a positive that is made of a {positive}"}
+        output.run(method="ICC", role="teacher", settings=settings, digest=f"sha256:{positive}")
+        output.run(kind="icc", teacher={"digest": f"sha256:{positive}"})
+    tables = render([output.root], "latex")
+    rows = [line for line in tables.splitlines() if line.endswith(r" \\")]
+    assert [r"\parbox[t]{" in row for row in rows] == ["POSITIVE" in row for row in rows]
+    assert sum("POSITIVE" in row for row in rows) >= 4
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 def test_latex_compiles_alone_and_inside_a_paper(study, tmp_path):
     study.run(method=NASTY, pair=(NASTY, NASTY), protocol={"augmentation": NASTY})

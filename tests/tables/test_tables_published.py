@@ -226,12 +226,25 @@ def test_a_teachers_value_stands_beside_teachers_that_were_trained_so(output):
     assert of_teachers() == {one: 72.34, other: 74.64}
     teacher({"epochs": 20, "fraction": 0.1}, one, num_train=5000)
     assert of_teachers() == {one: None, other: 74.64}
-    assert "72.34" not in shown(output)[1] and "| Teacher | plain | 72.00 | not published here |" in shown(output)[1]
+    assert "72.34" not in shown(output)[1] and "| Teacher | plain | 72.00 |" in shown(output)[1]
     output.run(pair=other, teacher={"digest": f"sha256:{other[0]}"}, protocol={"epochs": 100})
     teacher({}, other)
     assert [cell.published.value for cell in cells(output) if cell.entry == "teacher used" and cell.published] == [
         74.64, 74.64
     ]  # fmt: skip
+
+
+def test_a_students_value_does_not_stand_beside_students_of_another_teacher(output):
+    """Nor does the table say that it is of another epoch or protocol, for it is not."""
+    output.run(method="KD", teacher={"digest": "sha256:0"})
+    output.run(method="NONE", role="teacher", digest="sha256:0", protocol={"epochs": 20})
+    values, table = shown(output)
+    assert 70.66 not in values and "70.66" not in table
+    assert re.search("Published values of KD are of teachers of 240 epochs, batch 64, .* so none stands", table)
+    assert table.count("Published values of KD") == 1
+    output.run(method="KD", seed=1, teacher={"digest": "sha256:1"})
+    output.run(method="NONE", role="teacher", digest="sha256:1")
+    assert [cell.published.value for cell in cells(output) if cell.method == "KD" and cell.published] == [70.66]
 
 
 def test_a_network_is_published_once_however_many_pairs_it_is_in():

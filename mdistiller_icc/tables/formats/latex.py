@@ -26,6 +26,8 @@ BEGIN = r"""% Compiles as it stands.
 UNPUBLISHED_HERE = r"n.\,p."
 ROOM = 95
 """About how many characters of cells in footnotesize fit on a line of 14 cm, the narrowest that conferences have."""
+LONG = 45
+"""Characters of a row's words that are set on one line; longer ones are set on lines of 6.5 cm."""
 END = r"""\ifdefined\tablesonly\else\end{document}\fi
 """
 SPECIAL = {
@@ -54,7 +56,7 @@ def _tables(section: Section, sheet: Sheet) -> str:
     """The sheet as one table, or as several of fewer columns where one would be shrunk beyond reading."""
     cells = [[_place(place) for place in line.places] for line in sheet.lines]
     widths = [max(len(re.sub(r"\\\w+|\W", "", row[i])) for row in cells) + 4 for i in range(len(sheet.heads))]
-    labels = sum(max(len(line.labels[i]) for line in sheet.lines) + 2 for i in range(len(sheet.keys)))
+    labels = sum(max(min(len(line.labels[i]), LONG) for line in sheet.lines) + 2 for i in range(len(sheet.keys)))
     parts = sheet.parts(widths, ROOM - labels)
     return "\n".join(_table(section, sheet, cells, parts, i) for i in range(len(parts)))
 
@@ -77,7 +79,7 @@ def _table(section: Section, sheet: Sheet, cells: list[list[str]], parts: list[l
     above = ""
     for i, line in enumerate(sheet.lines):
         lines += ["\\midrule"] * (line.first and (i == 0 or sheet.kind != "gains"))
-        labels = [escape(label) for label in line.labels]
+        labels = [_words(label) for label in line.labels]
         repeated = keys > 1 and not line.first and line.labels[0] == above
         above = line.labels[0]
         shown = ["", *labels[1:]] if repeated else labels
@@ -117,6 +119,11 @@ def _column(column: Column) -> str:
     if len(column) > 1:
         return "\\shortstack[r]{{{}\\\\ $\\rightarrow$ {}}}".format(*map(escape, column))
     return escape(column[0])
+
+
+def _words(label: str) -> str:
+    text = escape(label)
+    return text if len(label) <= LONG else f"\\parbox[t]{{6.5cm}}{{\\raggedright {text}\\strut}}"
 
 
 def _place(place: Shown | None) -> str:
