@@ -15,6 +15,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from mdistiller_icc import run_lock, whole_file
 from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.config import pairs
 from mdistiller_icc.errors import UserError
@@ -75,7 +78,7 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     with registered(register(verbose=False).host.distiller_dict) if given.theory else nullcontext():
         rows, diverged = _train(given, options, values, seeds, out)
     text = "\n".join([_table(given.key, rows), *_fits(given.key, rows, out)])
-    (out / "sweep.md").write_text(text + "\n")
+    whole_file.write(out / "sweep.md", text + "\n")
     print(text)
     return int(diverged)
 
@@ -85,7 +88,8 @@ def _train(
 ) -> tuple[list[Row], bool]:
     """A row for every objective, value and seed that did not diverge, and whether one did.
 
-    ``sweep.json`` holds them after each. Those of an earlier sweep of the same setting and options are among them.
+    ``sweep.json`` holds them after each. Those of other sweeps of the same setting and options are among them, be they
+    earlier or beside this one.
     """
     from mdistiller_icc.engine.divergence import Diverged
     from mdistiller_icc.run import check, configure
@@ -107,8 +111,10 @@ def _train(
             print(f"left out: {name}, seed {seed}: {error}", file=sys.stderr)
             diverged = True
             continue
-        rows[objective, value, seed] = {"objective": objective, "value": value, "seed": seed, **measured}
-        (out / "sweep.json").write_text(json.dumps({**about, "rows": [*rows.values()]}, indent=1))
+        row = {"objective": objective, "value": value, "seed": seed, **measured}
+        with FileLock(run_lock.path(out)):  # another sweep may have added one
+            rows = _before(out / "sweep.json", about) | {(objective, value, seed): row}
+            whole_file.write(out / "sweep.json", json.dumps({**about, "rows": [*rows.values()]}, indent=1))
     return [*rows.values()], diverged
 
 

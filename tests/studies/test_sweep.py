@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -23,6 +25,14 @@ LINE = [
     "DISTILLER.STUDENT",
     "resnet8",
 ]
+
+
+OTHER = """
+import sys
+from mdistiller_icc.studies import sweep
+sweep.measure = lambda *_: dict.fromkeys(sweep.FIGURES) | {"top1": 50.0, "run": "another", "ratio": 0.7}
+sys.exit(sweep.main(sys.argv[1:]))
+"""
 
 
 @pytest.fixture
@@ -74,6 +84,19 @@ def test_a_second_sweep_goes_on_with_the_first_ones_summary(swept, tmp_path):
         ("0.1", 1, 0.7),
     ]  # fmt: skip
     assert all(f"| cross-entropy | {value} | " in text for value in (*VALUES, "0.1"))
+
+
+def test_two_sweeps_at_once_share_a_summary(swept, tmp_path):
+    def figures(value):
+        if value == "0":  # while the first one's first run is made, another process begins a sweep and ends it
+            line = [sys.executable, "-c", OTHER, *LINE[: 1 + len(VALUES)], "--seeds", "1", *LINE[1 + len(VALUES) :]]
+            subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
+        return {"ratio": 0.5}
+
+    _text, rows, _ = swept(figures)
+    assert {(row["value"], row["seed"]): row["ratio"] for row in rows} == {
+        (value, seed): ratio for value in VALUES for seed, ratio in ((0, 0.5), (1, 0.7))
+    }
 
 
 @pytest.mark.parametrize("other", [
