@@ -167,8 +167,8 @@ def _method(host: Host, method: Any) -> str:
     if not (isinstance(method, type) and issubclass(method, Distiller)):
         what = method.__name__ if isinstance(method, type) else f"a {type(method).__name__}"
         raise UserError(f"method: wanted a class made from mdistiller_icc.distillers.base.Distiller, got {what}")
-    name: str = method.__name__
-    if name in host.distiller_dict and name not in _own_methods:
+    name: str = vars(method).get("node", method.__name__)
+    if host.distiller_dict.get(name, method) is not method and name not in _own_methods:
         raise UserError(f"there is a distiller {name} already; choose another name for your class")
     _own_methods.add(name)
     host.distiller_dict[name] = method

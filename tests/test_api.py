@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Subset, TensorDataset, WeightedRandomSa
 from mdistiller_icc import TorchData, UserError, distill, register, train_teacher
 from mdistiller_icc.data import digits
 from mdistiller_icc.distillers.base import Distiller
+from mdistiller_icc.distillers.logits import LogitDistiller
 from mdistiller_icc.engine.run_folder import RunFolder, run_name
 from mdistiller_icc.run import configure, run
+from mdistiller_icc.settings import weight
 
 SETTINGS = {"DATASET.NUM_WORKERS": 0, "SOLVER.BATCH_SIZE": 16, "ICC.MARGIN": -1.0}
 
@@ -279,6 +281,33 @@ class Total(Mimic):
 def test_methods_of_ones_own_that_are_none(method, settings, message, teacher):
     with pytest.raises(UserError, match=message):
         distill(teacher, Net(4), method, epochs=1, settings=SETTINGS | settings)
+
+
+class Weighted(Mimic):
+    node = "MIMICRY"
+    settings = {"WEIGHT": weight(1.0, "the squared difference of the logits")}
+
+    def __init__(self, student, teacher, cfg):
+        super().__init__(student, teacher)
+        self.weight = cfg.MIMICRY.WEIGHT
+
+
+class OnLogits(LogitDistiller):
+    node = "OF_LOGITS"
+    settings = {"CE_WEIGHT": weight(1.0, "cross-entropy"), "WEIGHT": weight(2.0, "the difference of the logits")}
+
+    def logit_loss(self, logits_student, logits_teacher, target, epoch):
+        return self.own.WEIGHT * (logits_student - logits_teacher).abs().mean()
+
+
+@pytest.mark.parametrize("method", [Weighted, OnLogits])
+def test_a_method_of_ones_own_names_its_node(teacher, method):
+    register().host.distiller_dict[method.node] = method  # as a file for the commands does, or not
+    for value in (0.5, 0.25):
+        run = distill(teacher, Net(4), method, epochs=1, settings=SETTINGS | {f"{method.node}.WEIGHT": value})
+        assert run.record["method"] == method.node and run.record["method_config"]["WEIGHT"] == value
+    del register().host.distiller_dict[method.node]
+    assert distill(teacher, Net(4), method, epochs=1, settings=SETTINGS).record["method"] == method.node
 
 
 def test_a_method_of_ones_own_may_name_its_losses(teacher):

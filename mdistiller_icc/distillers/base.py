@@ -27,6 +27,8 @@ class Hooks:
 
     settings: ClassVar[Settings] = {}
     """The method's own settings, whose node in the configuration has its name; each is checked before a run begins."""
+    node: ClassVar[str]
+    """That name, for a class that is handed to `mdistiller_icc.distill`; without it that is the class's own."""
     teacher_kind: ClassVar[str | None] = None
     """The kind of teacher that the method trains (``icc``, ``vanilla``); None if it distils into students."""
     channels_last: ClassVar[bool] = False

@@ -38,7 +38,6 @@ class LogitDistiller(Distiller):
 
     channels_last = True
     takes_standardised = True
-    node: ClassVar[str]
     relates_images: ClassVar[bool] = False
     """Whether the loss is one of the whole batch, whose rows it then sees."""
 

@@ -37,8 +37,8 @@ def newest(folder: RunFolder, note: Callable[[str], None]) -> tuple[Path, dict[s
     epoch, path, state = max(whole, key=lambda one: one[0])
     for told in damage:
         note(f"{told}; {path.name} serves instead, saved after epoch {epoch}")
-    if path.name == BEST and not damage:
-        note(f"{folder.path / LATEST}: is gone; {BEST} serves instead, saved after epoch {epoch}")
+    if path.name != LATEST and not damage:
+        note(f"{folder.path / LATEST}: is gone; {path.name} serves instead, saved after epoch {epoch}")
     if "run" not in state:
         state["run"] = folder.told(epoch)
     return path, state

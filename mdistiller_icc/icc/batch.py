@@ -31,13 +31,13 @@ def check_arguments(node: dict[str, Any], sizes: dict[str, int | None]) -> None:
 
 
 def check_batch(
-    positive: Positive, feature: Tensor, target: Tensor, index: Tensor | None, share: Callable[[int], slice]
+    positive: Positive, feature: Tensor | Any, target: Tensor, index: Tensor | None, share: Callable[[int], slice]
 ) -> None:
     """Look at the shapes, which costs no wait for the device.
 
     Args:
         positive: says what it needs; of D = 0, if it has seen no feature yet.
-        feature: ``(B + V, D)``.
+        feature: ``(B + V, D)``; somebody may have handed in something else.
         target: ``(B,)``.
         index: ``(B,)``, or None.
         share: which of so many rows are this process's.
@@ -45,6 +45,9 @@ def check_batch(
     Raises:
         UserError: one of them is not what it has to be, or missing.
     """
+    if not isinstance(feature, Tensor):
+        what = f"a {type(feature).__name__}"
+        raise UserError(f"ICCLoss: feature is {what}; wanted a tensor (B + V, D), such as features['pooled_feat']")
     if target.dim() != 1 or target.is_floating_point():
         raise UserError(f"ICCLoss: target is {tuple(target.shape)}; wanted class numbers (B,), as before any mixup")
     if index is None and not isinstance(positive, Twin):

@@ -44,8 +44,8 @@ class ICCLoss(WholeBatch, nn.Module):
     >>> icc = ICCLoss(num_classes=100)
     >>> for (image, target), index in DataLoader(StackDataset(data, range(len(data))), 64):  # doctest: +SKIP
     ...     views = [data[i][0] for i in icc.second_views(index).tolist()]
-    ...     logits, features = model(torch.stack([*image, *views]))
-    ...     loss = F.cross_entropy(logits[: len(target)], target) + icc(logits, features, target, index)
+    ...     logits, feature = model(torch.stack([*image, *views]))  # z, (B + V, D)
+    ...     loss = F.cross_entropy(logits[: len(target)], target) + icc(logits, feature, target, index)
     """
 
     def __init__(

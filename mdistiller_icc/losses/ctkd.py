@@ -34,7 +34,7 @@ def curriculum_temperature(theta: Tensor, factor: float, start: float, span: flo
         theta: θ, a scalar that is learnt.
         factor: λ, from `curriculum`.
         start: the least T; ``CTKD.T_START``.
-        span: how far above that T can rise; ``CTKD.T_SPAN``.
+        span: how far above that T can rise; ``CTKD.T_END``.
 
     Returns:
         T, shaped like θ.

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdistiller_icc.command_line import KEY, Parser, add_configuration
+from mdistiller_icc.command_line import Parser, add_configuration, split_overrides
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.own_code import import_all
 from mdistiller_icc.paths import expand
@@ -21,7 +21,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         epilog="A checkpoint's architecture is read from the file or the record.json beside it; for one that has "
         "neither it is DISTILLER.STUDENT. KEY VALUE pairs override the file, e.g. DATASET.ROOT data",
     )
-    parser.add_argument("words", nargs="+", metavar="CHECKPOINT", help="networks to compare, then KEY VALUE overrides")
+    parser.add_argument("files", nargs="+", metavar="CHECKPOINT", help="networks to compare")
     add_configuration(parser)
     parser.add_argument(
         "--out", default="output/geometry", metavar="DIR", help="folder to write (default: %(default)s)"
@@ -33,21 +33,6 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=None, help="of the training images' augmentation (default: 0)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, …")
     return parser
-
-
-def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part checkpoints from the overrides, which begin at the first word that looks like a configuration key.
-
-    >>> split_words(["a.pth", "b.pth", "DATASET.ROOT", "data"])
-    (['a.pth', 'b.pth'], ['DATASET.ROOT', 'data'])
-
-    Raises:
-        UserError: there is no checkpoint.
-    """
-    first = next((i for i, word in enumerate(words) if KEY.fullmatch(word)), len(words))
-    if first == 0:
-        raise UserError(f"no checkpoint before {words[0]}: name at least one network to analyse")
-    return list(words[:first]), list(words[first:])
 
 
 def labels(files: Sequence[str]) -> list[str]:
@@ -75,8 +60,9 @@ def labels(files: Sequence[str]) -> list[str]:
 
 def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Analyse the checkpoints a command line names, print the table and say where the pictures are."""
-    given = parser(prog).parse_intermixed_args(words)
-    files, options = split_words(given.words)
+    own_words, options = split_overrides(words)
+    given = parser(prog).parse_intermixed_args(own_words)
+    files = given.files
     names = labels(files)
 
     from mdistiller_icc import data

@@ -26,7 +26,8 @@ TYPES = {kind: recipe for recipe, kind in store.KINDS.items()}
 """The ``DISTILLER.TYPE`` that makes each kind of teacher."""
 TAKEN = (
     "EXPERIMENT.SEED", "EXPERIMENT.NAME", "EXPERIMENT.TAG", "EXPERIMENT.PAIR_SETTINGS", "DATASET.TYPE",
-    "DATASET.IMAGES", "DISTILLER.",
+    "DATASET.IMAGES", "DISTILLER.TYPE", "DISTILLER.TEACHER", "DISTILLER.STUDENT", "DISTILLER.NEW_CLASSIFIER",
+    "DISTILLER.LOGIT_STAND",
 )  # fmt: skip
 """Keys that a table sets for each run, so that nobody can override them for all."""
 SET = (

@@ -44,7 +44,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     made = Parser(
         prog=prog,
         description="Train an ICC teacher for every value of a setting and measure its feature space.",
-        epilog="KEY VALUE pairs apply to every run, e.g. DATASET.TYPE digits DISTILLER.STUDENT resnet8",
+        epilog="KEY VALUE pairs apply to every run, e.g. DATASET.TYPE digits DISTILLER.STUDENT resnet8; "
+        "without --cfg DISTILLER.TYPE is ICC",
     )
     add_configuration(made)
     made.add_argument("--key", default="ICC.WEIGHT", help="the setting that varies (default: ICC.WEIGHT)")
@@ -69,6 +70,8 @@ def main(words: Sequence[str] | None = None, prog: str | None = None) -> int:
     given = parser(prog).parse_args(own_words)
     pairs(options)
     import_all(given.imports)
+    if given.cfg is None and "DISTILLER.TYPE" not in options:
+        options = ["DISTILLER.TYPE", "ICC", *options]
     from mdistiller_icc.plugin import register  # after parsing: importing torch takes a second, --help must not
     from mdistiller_icc.run.processes import refuse
     from mdistiller_icc.studies.theory import registered
@@ -92,8 +95,13 @@ def _train(
     earlier or beside this one.
     """
     from mdistiller_icc.engine.divergence import Diverged
+    from mdistiller_icc.plugin import register
     from mdistiller_icc.run import check, configure
 
+    recipe = configure(given.cfg, options).DISTILLER.TYPE
+    methods = register(verbose=False).host.distiller_dict
+    if given.key.startswith("ICC.") and getattr(methods.get(recipe), "teacher_kind", None) != "icc":
+        raise UserError(f"--key {given.key}: DISTILLER.TYPE {recipe} does not read it; DISTILLER.TYPE ICC does")
     objectives = [CROSS_ENTROPY, *([CONTRASTIVE] if given.theory else [])]
     for objective in objectives:  # before the first of them is trained
         for value in values:

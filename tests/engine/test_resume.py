@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -111,6 +112,14 @@ def test_a_flipped_bit_in_latest_is_told_and_the_checkpoint_before_serves(stoppe
     assert note.startswith("output/distill/run/latest: damaged") and " serves instead, saved after epoch " in note
     assert equal(stopped)
     assert not (stopped.folder / "previous").exists(), "a run that is finished needs none"
+
+
+def test_where_latest_is_gone_the_checkpoint_before_serves_and_that_is_told(stopped):
+    for name in ("latest", "best"):
+        (stopped.folder / name).unlink()
+    (note, *_rest) = stopped.go_on()
+    assert re.search(r"/latest: is gone; previous serves instead, saved after epoch \d+$", note)
+    assert equal(stopped)
 
 
 def test_of_a_finished_run_the_best_serves(stopped):

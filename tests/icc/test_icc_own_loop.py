@@ -185,6 +185,11 @@ def test_what_is_wrong_is_told(settings, rows, target, index, message):
         ICCLoss(10, **settings)(torch.zeros(24, 10), torch.zeros(rows, 8), target, index)
 
 
+def test_a_networks_dictionary_of_features_is_told_from_its_feature():
+    with pytest.raises(UserError, match="feature is a dict; wanted a tensor .*, such as features.'pooled_feat'"):
+        ICCLoss(10)(torch.zeros(24, 10), {"pooled_feat": torch.zeros(24, 8)}, torch.zeros(24).long(), torch.arange(24))
+
+
 @pytest.mark.parametrize("name, value, message", [
     ("positive", "veiw", "ICC.POSITIVE is one of .*did you mean 'view'"),
     ("queue_policy", "cleer", "ICC.QUEUE.POLICY is one of .*did you mean 'clear'"),

@@ -123,6 +123,10 @@ def test_what_the_table_sets_for_each_run_cannot_be_overridden(key):
         plan(table(), options=[key, "1"])
 
 
+def test_whether_processes_gather_may_be_overridden():
+    assert not any(run.cfg.DISTILLER.GATHER for run in plan(table(), options=["DISTILLER.GATHER", "False"]))
+
+
 def test_two_meanings_of_one_name_are_refused():
     pairs = [Pair("resnet14", "resnet8", {"SOLVER": {"LR": lr}}, {}) for lr in (0.1, 0.01)]
     with pytest.raises(UserError, match="two runs with different settings are called KD,resnet14_vanilla,resnet8"):

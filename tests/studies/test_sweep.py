@@ -10,6 +10,7 @@ import pytest
 
 from mdistiller_icc.engine.divergence import Diverged
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.run import configure
 from mdistiller_icc.studies import sweep
 
 VALUES = ["0", "0.01", "0.02", "0.05"]
@@ -84,6 +85,25 @@ def test_a_second_sweep_goes_on_with_the_first_ones_summary(swept, tmp_path):
         ("0.1", 1, 0.7),
     ]  # fmt: skip
     assert all(f"| cross-entropy | {value} | " in text for value in (*VALUES, "0.1"))
+
+
+def test_teachers_are_icc_teachers_unless_something_else_is_said(swept, tmp_path):
+    other = LINE.index("DISTILLER.TYPE")
+    plain = [*LINE[:other], *LINE[other + 2 :]]
+    taken = []
+
+    def measure(path, options, seed, device):
+        taken.append(configure(path, options).DISTILLER.TYPE)
+        return dict.fromkeys(sweep.FIGURES) | {"top1": 50.0, "run": "one"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "measure", measure)
+        sweep.main(plain)
+        (tmp_path / "kd.yaml").write_text("DISTILLER: {TYPE: KD}")
+        for line, name in (([*plain, "DISTILLER.TYPE", "NONE"], "NONE"), (["--cfg", "kd.yaml", *plain], "KD")):
+            with pytest.raises(UserError, match=f"--key ICC.WEIGHT: DISTILLER.TYPE {name} does not read it"):
+                sweep.main(line)
+    assert taken == ["ICC"] * len(VALUES)
 
 
 def test_two_sweeps_at_once_share_a_summary(swept, tmp_path):
