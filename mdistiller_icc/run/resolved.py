@@ -98,14 +98,14 @@ def _architecture(cfg: CfgNode) -> str:
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one; of several processes each has one of its own.
+    """``auto`` is a GPU where there is one; of several processes each has one of its own. A GPU has its number.
 
     Raises:
         UserError: there is no such device.
     """
     name = processes.own_device(name)
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         if device.type == "meta":
@@ -115,7 +115,8 @@ def resolve_device(name: str) -> torch.device:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         here = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
         raise UserError(f"--device {name[:80]}: {reason[:150]}; here there is {here}") from None
-    return device
+    # Without its number torch makes no device the current one.
+    return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
 
 
 def check(cfg: CfgNode, role: str = "student", options: Sequence[str] = (), device: str = "auto") -> Resolved:
