@@ -35,7 +35,9 @@ class EpochMeans:
         """The means since the last reading, 0 where nothing had any weight."""
         every = ranks.of_all({name: [*map(float, _summed(added))] for name, added in self._added.items()})
         self._added = {}
-        sums = {name: map(sum, zip(*(own[name] for own in every), strict=True)) for name in every[0]}
+        names = dict.fromkeys(name for own in every for name in own)  # a process may have had nothing to add
+        held = {name: [own[name] for own in every if name in own] for name in names}
+        sums = {name: map(sum, zip(*added, strict=True)) for name, added in held.items()}
         return {name: total / weight if weight else 0.0 for name, (total, weight) in sums.items()}
 
 

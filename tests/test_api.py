@@ -310,6 +310,25 @@ def test_a_method_of_ones_own_names_its_node(teacher, method):
     assert distill(teacher, Net(4), method, epochs=1, settings=SETTINGS).record["method"] == method.node
 
 
+class Late(Mimic):
+    """With a layer of its own that has a gradient from the second epoch on."""
+
+    def __init__(self, student, teacher):
+        super().__init__(student, teacher)
+        self.late = nn.Linear(10, 10)
+
+    def forward_train(self, image, target, epoch, **rest):
+        logits, losses = super().forward_train(image, target, **rest)
+        return logits, losses | ({"loss_late": self.late(logits).square().mean()} if epoch > 1 else {})
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_a_layer_may_come_in_later(teacher, optimizer):
+    settings = SETTINGS | {"SOLVER.TYPE": optimizer, "SOLVER.LR": 0.001}
+    run = distill(teacher, Net(4), Late, epochs=3, settings=settings)
+    assert [("loss_late" in line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()] == [0, 1, 1]
+
+
 def test_a_method_of_ones_own_may_name_its_losses(teacher):
     metrics = (distill(teacher, Net(4), Total, epochs=1, settings=SETTINGS).folder / "metrics.jsonl").read_text()
     assert '"loss": ' in metrics

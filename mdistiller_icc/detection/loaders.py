@@ -67,7 +67,10 @@ class TrainLoader:
         begin = (self.epoch - 1) * self.steps
         keys = [self._keys(step) for step in range(begin, begin + self.steps)]
         items = _Items(self.pictures, self.masks)
-        for batch in DataLoader(items, batch_sampler=keys, num_workers=self.workers, collate_fn=_together):
+        pinned = torch.cuda.is_available()  # so that copying to a GPU does not wait
+        for batch in DataLoader(
+            items, batch_sampler=keys, num_workers=self.workers, collate_fn=_together, pin_memory=pinned
+        ):
             if isinstance(batch, UserError):
                 raise batch
             yield batch
@@ -180,6 +183,7 @@ class Loaded:
     augmentation: str = "flip"
     strong: None = None
     tree: None = None
+    loader: str = "workers"
 
     @property
     def num_data(self) -> int:

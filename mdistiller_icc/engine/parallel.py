@@ -14,10 +14,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map
 
 from mdistiller_icc import ranks
 from mdistiller_icc.distillers.base import Distiller
 from mdistiller_icc.engine.generators import random_state, restore_random_state
+from mdistiller_icc.errors import UserError
 
 
 def distributed(distiller: Distiller, device: torch.device) -> nn.Module:
@@ -29,7 +31,8 @@ def distributed(distiller: Distiller, device: torch.device) -> nn.Module:
     """
     if ranks.world() == 1:
         return distiller
-    unused = any(parameter.grad is None for parameter in distiller.get_learnable_parameters())
+    without = any(parameter.grad is None for parameter in distiller.get_learnable_parameters())
+    unused = any(ranks.of_all(without))  # what one process left out of its step the others may leave out of another
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")  # of 1×1 convolutions
     # Buffers are not copied from the first process at every step: `settle` does it once an epoch.
     buffers = [name for name, _ in distiller.named_buffers()]
@@ -79,7 +82,9 @@ def own_state(distiller: Distiller) -> dict[str, Any]:
         return {}
     parameters = {name for name, _ in distiller.named_parameters()}
     others = ("teacher.", *_common(distiller))
-    return {k: v for k, v in distiller.state_dict().items() if not k.startswith(others) and k not in parameters}
+    own = {k: v for k, v in distiller.state_dict().items() if not k.startswith(others) and k not in parameters}
+    # On the processor: what is sent from a GPU arrives on the GPU of that number, whoever has it.
+    return tree_map(lambda value: value.cpu() if isinstance(value, Tensor) else value, own)
 
 
 def _common(distiller: Distiller) -> tuple[str, ...]:
@@ -95,18 +100,26 @@ def has_batch_norms(distiller: Distiller) -> bool:
 
 
 def synchronise_batch_norms(distiller: Distiller, device: torch.device) -> None:
-    """Have every batch norm that is trained see the images of all processes, ``SOLVER.SYNC_BN``."""
+    """Have every batch norm that is trained see the images of all processes, ``SOLVER.SYNC_BN``.
+
+    Raises:
+        UserError: one of them does more than normalise, as timm's with an activation.
+    """
     if ranks.world() == 1:
         return
     for name, part in list(distiller.named_children()):
         if name == "teacher":
             continue
-        if device.type == "cuda":
-            setattr(distiller, name, nn.SyncBatchNorm.convert_sync_batchnorm(part))
-            continue
-        for module in part.modules():
-            if isinstance(module, _BatchNorm):
-                module.__class__ = SyncBatchNorm
+        for where, module in part.named_modules(prefix=name):
+            if not isinstance(module, _BatchNorm):
+                continue
+            if type(module).forward not in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
+                # It would lose what it does beside, such as an activation.
+                what = f"{where} is a {type(module).__name__}, which does more than normalise"
+                raise UserError(f"SOLVER.SYNC_BN True: {what}; train with SOLVER.SYNC_BN False")
+            # In its place, so that hooks stay.
+            module.__class__ = nn.SyncBatchNorm if device.type == "cuda" else SyncBatchNorm
+            module.__dict__.setdefault("process_group", None)  # all processes
 
 
 class _Sum(torch.autograd.Function):

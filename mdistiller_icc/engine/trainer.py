@@ -119,9 +119,11 @@ class Trainer:
         parameters, solver = self.distiller.get_learnable_parameters(), cfg.SOLVER
         fused = self.device.type in ("cpu", "cuda")  # one pass over all weights
         if solver.TYPE == "SGD":
-            return torch.optim.SGD(
+            sgd = torch.optim.SGD(
                 parameters, lr=solver.LR, momentum=solver.MOMENTUM, weight_decay=solver.WEIGHT_DECAY, fused=fused
             )
+            _begin_momenta(sgd)
+            return sgd
         if solver.TYPE == "AdamW":
             return torch.optim.AdamW(parameters, lr=solver.LR, weight_decay=solver.WEIGHT_DECAY, fused=fused)
         raise ValueError(f"SOLVER.TYPE {solver.TYPE}: no such optimiser")
@@ -338,6 +340,7 @@ class Trainer:
             kept = dict(enumerate(state.get("ranks", []))).get(ranks.rank(), {}) if not self.distiller.gather else {}
             self.distiller.load_state_dict(state["model"] | kept | teacher)
             self.optimizer.load_state_dict(state["optimizer"])
+            _begin_momenta(self.optimizer)  # of layers that had no gradient yet
             self.best_acc = state["best_acc"]
             restore_random_state(state["random"], self.device)
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
@@ -361,6 +364,15 @@ class Trainer:
                     f"{self.folder.path}: cannot be resumed with SOLVER.EPOCHS {self.cfg.SOLVER.EPOCHS}: it was begun "
                     f"with {before}, which {type(method).__name__} looks at after epoch {method.length_counts_after}"
                 )
+
+
+def _begin_momenta(optimizer: torch.optim.Optimizer) -> None:
+    """Give every weight the momentum 0 that it begins with: the fused SGD wants all of them to have one, or none."""
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 def _finite(value: float | None) -> float | None:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mdistiller_icc import ranks
 from mdistiller_icc.geometry.classes import listed, mean
 
 RESOLUTION = 1e-6
@@ -75,6 +76,13 @@ class ClassSums:
         if self.sums is None:
             self.sums = rows.new_zeros(self.num_classes, rows.shape[1])
         self.sums.index_add_(0, target, rows)
+
+    def gather(self) -> None:
+        """Take in the images of all processes, some of which may have added none."""
+        if ranks.world() > 1:
+            every = ranks.of_all(None if self.sums is None else self.sums.cpu())
+            held = [sums for sums in every if sums is not None]
+            self.sums = torch.stack(held).sum(0) if held else None
 
     def reset(self) -> None:
         """Forget every image."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mdistiller_icc import ranks
 from mdistiller_icc.epoch_means import EpochMeans
 from mdistiller_icc.geometry.distances import ClassSums
 from mdistiller_icc.losses.precision import widened
@@ -73,8 +72,7 @@ class Watch:
         sample's cross-entropy gradient an anchor's λ·L_Intra has at the feature, the features' mean length, and
         their intra-class and inter-class distance and the ratio of the two.
         """
-        if self.class_sums.sums is not None:
-            self.class_sums.sums = ranks.summed(self.class_sums.sums)
+        self.class_sums.gather()
         means, distances = self.means.read(), self.class_sums.distances()
         self.class_sums.reset()
         self.steps = 0  # so that a resumed run measures at the same steps

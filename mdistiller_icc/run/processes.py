@@ -6,6 +6,8 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -14,6 +16,8 @@ from yacs.config import CfgNode
 from mdistiller_icc import ranks
 from mdistiller_icc.errors import UserError, shown
 
+UNPACKING = timedelta(days=1)
+"""How long the first process may take to download, decode and measure images; torch gives up after 30 minutes."""
 SECONDS_TO_TELL = 10
 """How long one process has to tell why the run ends, before the others do; ``torchrun`` then ends them."""
 
@@ -125,14 +129,18 @@ def group(device: torch.device) -> Iterator[None]:
 @contextlib.contextmanager
 def first_here() -> Iterator[None]:
     """The first process of every machine does what is inside before the others do, and fills the caches they read."""
+    if ranks.world() == 1:
+        yield
+        return
     first = os.environ.get("LOCAL_RANK", "0") == "0"
-    if ranks.world() > 1 and not first:
-        dist.barrier()
+    waiting = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=UNPACKING))
+    if not first:
+        dist.barrier(waiting)
     try:
         yield
     finally:
-        if ranks.world() > 1 and first:
-            dist.barrier()
+        if first:
+            dist.barrier(waiting)
 
 
 @contextlib.contextmanager

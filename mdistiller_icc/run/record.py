@@ -18,6 +18,7 @@ from yacs.config import CfgNode
 from mdistiller_icc import ranks
 from mdistiller_icc.data import data_set
 from mdistiller_icc.engine.divergence import Diverged
+from mdistiller_icc.engine.kernels import choose_kernels
 from mdistiller_icc.engine.trainer import Trainer
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.provenance import command_line, commit
@@ -49,7 +50,7 @@ class Record:
         trainer: Trainer,
         start: dict[str, Any] | None = None,
     ) -> None:
-        self.run, self.trainer, self.classes = run, trainer, dataset.classes
+        self.run, self.trainer, self.classes, self.loader = run, trainer, dataset.classes, dataset.loader
         self.told = begin(run, dataset, teacher) | progress([], self.metrics)
         if ranks.world() > 1 and trainer.least_images > 1:  # batch norms see their own process's share alone
             self.told["protocol"]["batch_norm_images"] = run.cfg.SOLVER.BATCH_SIZE // ranks.world()
@@ -68,6 +69,7 @@ class Record:
             "teacher": told["teacher"]["digest"] if told["teacher"] else None,
             "start": told["student"].get("start"),
             "tree": told["protocol"].get("tree"),
+            "loader": self.loader,
         }
 
     def _start(self, start: dict[str, Any] | None) -> None:
@@ -93,11 +95,15 @@ class Record:
             folder, node = self.trainer.folder.path, self.run.cfg.DATASET
             given = "these" if data_set(node.TYPE).loaded else f"those in {node.ROOT}"
             raise UserError(f"{folder}: cannot be resumed: it was begun on other images than {given}")
+        if self.loader != (before := kept.get("loader") or self.loader):
+            what = f"the images came from the loader {before} and come from {self.loader} now, for want of other memory"
+            self.trainer.progress.note(f"{what}: their augmentation is drawn otherwise, so it goes on with other views")
         self.told["started"] = kept["started"] or self.told["started"]
         self._start(kept.get("start"))
         # What `auto` was where the run began, it stays elsewhere.
         self.trainer.precision = kept["precision"] or self.run.precision
         self.told["protocol"]["precision"] = self.trainer.precision
+        choose_kernels(self.trainer.precision, self.run.device)
         self._keep()
 
     def publish(self, model: nn.Module) -> None:

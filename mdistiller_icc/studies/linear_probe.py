@@ -39,7 +39,7 @@ def seen(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], device: to
         returned = network(image.to(device))[1]
         if "pooled_feat" not in returned:
             raise UserError(f"{type(network).__name__} returns no 'pooled_feat', which a linear probe is on")
-        features.append(returned["pooled_feat"].flatten(1).double().cpu().numpy())
+        features.append(returned["pooled_feat"].flatten(1).cpu().double().numpy())
         labels.append(target.cpu().numpy())
     return Seen(np.concatenate(features), np.concatenate(labels))
 

@@ -19,6 +19,7 @@ from mdistiller_icc import data
 from mdistiller_icc.icc import ICC
 from mdistiller_icc.icc.queue import ClassQueues
 from mdistiller_icc.icc.recipe import ICCLoss
+from mdistiller_icc.icc.watch import Watch
 from mdistiller_icc.losses.gather import gather_rows
 from mdistiller_icc.run import configure
 
@@ -87,6 +88,16 @@ def inside(rank: int) -> dict[str, list]:
     return {"index": model.module.icc.queues.index.tolist(), "waiting": waiting.tolist()}
 
 
+def watched(ranks: int) -> dict[str, float | None]:
+    """The figures of an epoch in which this many ranks took a step."""
+    watch = Watch(CLASSES)
+    if dist.get_rank() < ranks:
+        features, target, _, passed = batch(dist.get_rank())
+        loss, valid = torch.ones(BATCH), torch.ones(BATCH, 1, dtype=torch.bool)
+        watch.step(features, target, passed, loss, valid, torch.tensor(0.5), None)
+    return watch.figures()
+
+
 def work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     half = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
@@ -95,6 +106,7 @@ def work(rank: int, folder: str) -> None:
     }
     told["ddp"] = wrapped(rank)
     told["inside"] = inside(rank)
+    told["watched"] = {ranks: watched(ranks) for ranks in (0, 1, 2)}
     Path(folder, f"{rank}.json").write_text(json.dumps(told))
     dist.barrier()  # gloo's threads abort a process whose peer is gone
     dist.destroy_process_group()

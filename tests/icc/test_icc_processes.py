@@ -31,6 +31,13 @@ def test_distributed_data_parallel_leaves_each_rank_its_queues(told):
     assert first != second
 
 
+def test_ranks_that_took_no_step_have_the_figures_of_those_that_did(told):
+    first, second = (rank["watched"] for rank in told["ranks"])
+    assert first == second and first["0"]["icc/intra"] is None
+    assert first["1"]["icc/weight"] == 0.5 and first["1"]["icc/intra"] > 0
+    assert first["1"]["icc/intra"] != first["2"]["icc/intra"]
+
+
 def test_so_it_does_where_the_loss_is_a_part_of_somebodys_module(told):
     first, second = (rank["inside"] for rank in told["ranks"])
     assert first["index"] != second["index"] and first["waiting"] != second["waiting"]
