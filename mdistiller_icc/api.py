@@ -153,7 +153,8 @@ def _settings_of(teacher: nn.Module, dataset: str) -> dict[str, str]:
     """The settings that name a teacher: a file of its weights, named after them, as a run and its record want one."""
     name = _name(teacher)
     aside = store.root() / dataset / f".{name}.{os.getpid()}.pth"
-    checkpoint.save({"model": teacher.state_dict()}, aside)
+    held = {key: tensor.cpu() for key, tensor in teacher.state_dict().items()}  # the same file wherever it is
+    checkpoint.save({"model": held}, aside)
     digest = checkpoint.digest(aside).removeprefix("sha256:")
     file = aside.with_name(f"{name}~{digest[:8]}.pth")
     os.replace(aside, file)

@@ -239,6 +239,7 @@ X, Y = noise(64, 0).tensors
     ((X, Y), (X, torch.where(torch.arange(64) == 5, -1, Y)), "test: a label -1, and 4 classes"),
     ((X.byte(), Y), (X, Y), "train, image 0: wanted floats, got torch.uint8"),
     ((X, Y), (X[:0], Y[:0]), "test: has no images"),
+    ((X.to("meta"), Y), (X, Y), "train, image 0: is on meta; wanted images in main memory"),
 ])  # fmt: skip
 def test_what_are_no_images_with_labels(train, test, message):
     with pytest.raises(UserError, match=f"own_tensordataset: {message}" if "begin" not in message else message):

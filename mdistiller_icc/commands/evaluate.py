@@ -127,7 +127,7 @@ def _evaluate(
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for image, target in evaluating(loaded.test, "evaluating", given.quiet):
-            targets.append(target)
+            targets.append(target.to(device))
             yield image, target
 
     def forward(image: Tensor) -> Tensor:

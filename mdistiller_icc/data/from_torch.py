@@ -242,6 +242,8 @@ def _sample(where: str, sample: Any) -> tuple[Tensor, int]:
     image, *labels = sample if isinstance(sample, (tuple, list)) else (sample,)
     if not isinstance(image, Tensor) or image.dim() != 3 or len(image) != 3 or image.shape[1] != image.shape[2]:
         raise UserError(f"{where}: wanted a tensor (3, H, H), got {_kind(image)}; a transform makes one")
+    if image.device.type != "cpu":
+        raise UserError(f"{where}: is on {image.device}; wanted images in main memory, from where batches are copied")
     if not image.is_floating_point():
         raise UserError(f"{where}: wanted floats, got {image.dtype}; torchvision's v2.ToDtype makes them, scale=True")
     match labels:

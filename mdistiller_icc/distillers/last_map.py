@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 import torch.nn.functional as F
@@ -79,11 +80,13 @@ class LastMap:
 def outputs(network: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     """What layers of a network made when it last ran in here, by their names."""
     made: dict[str, Tensor] = {}
+    parts = {layer: network.get_submodule(layer) for layer in layers}
+    for part in parts.values():
+        if getattr(part, "_is_replica", False):  # those of DataParallel share their hooks, in threads of their own
+            part._forward_hooks = OrderedDict(part._forward_hooks)
     handles = [
-        network.get_submodule(layer).register_forward_hook(
-            lambda _part, _given, output, layer=layer: made.update({layer: output})
-        )
-        for layer in layers
+        part.register_forward_hook(lambda _part, _given, output, layer=layer: made.update({layer: output}))
+        for layer, part in parts.items()
     ]
     try:
         yield made

@@ -42,8 +42,8 @@ class Trainer:
     Args:
         experiment_name: the run's name.
         distiller: the method around its student, of a class with `Hooks` (`adopt` gives them to any other); may be
-            wrapped in DataParallel or DistributedDataParallel, through which training then goes. Of several processes
-            all make a trainer alike; the first alone writes.
+            wrapped in DataParallel, of whose GPUs the first is used, or in DistributedDataParallel; training then goes
+            through that. Of several processes all make a trainer alike; the first alone writes.
         train_loader: yields ``(image, target, index[, contrastive_index[, strong]])``; the fourth may be None.
         val_loader: the test images, yields ``(image, target)``.
         cfg: reads ``SOLVER``, ``LOG`` and ``EXPERIMENT``.
@@ -76,6 +76,10 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.progress = (progress or Bar()) if ranks.is_first() else Silent()
+        if isinstance(distiller, nn.DataParallel) and len(distiller.device_ids) > 1:
+            # Its replicas would each fill queues and memories of their own, and lose them after every step.
+            distiller.device_ids = distiller.device_ids[:1]
+            self.progress.about("of DataParallel's GPUs the first is used; torchrun trains on several")
         for method in self.distiller.modules():  # a sum of methods has several
             if isinstance(method, Hooks):
                 method.gather = cfg.DISTILLER.GATHER

@@ -167,6 +167,7 @@ class ICCLoss(WholeBatch, nn.Module):
         """Make room for features of length ``dim``; 0 where nobody knows it yet."""
         self.dim = dim
         num_classes, size, policy = self.queue
+        self.weight.to(device)
         self.queues = ClassQueues(num_classes, size, dim, policy).to(device)
         self.positive = POSITIVES[self.kind](dim, size).to(device)
         if self.num_data is not None:

@@ -89,6 +89,8 @@ def _run(found: Resolved, resume: bool, overwrite: bool, progress: Progress | No
         start.start(student, cfg, found.student, dataset.classes) if cfg.DISTILLER.STUDENT_CKPT and not begun else None
     )
     _check_outputs(student, found.student, dataset)
+    if teacher is not None:
+        teacher.cpu()  # where a method of mdistiller's tries its networks on an image, before its script moves them all
     distiller = base.build(found.distiller, student, teacher, cfg, dataset.num_data).to(found.device)
     trainer = found.trainer(
         found.name, distiller, dataset.train, dataset.test, cfg, holdout_loader=dataset.holdout, progress=progress

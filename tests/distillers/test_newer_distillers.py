@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from mdistiller_icc.builtin.distillers import distiller_dict as builtin
 from mdistiller_icc.distillers.base import Distiller, Hooks
-from mdistiller_icc.distillers.last_map import LastMap
+from mdistiller_icc.distillers.last_map import LastMap, outputs
 from mdistiller_icc.distillers.methods import distiller_dict
 from mdistiller_icc.distillers.sum import sum_of
 from mdistiller_icc.distillers.wkd import fall
@@ -377,6 +377,15 @@ def test_the_last_map_averages_to_the_pooled_feature(models: Any, name: str) -> 
     assert logits.shape == (4, CLASSES) and feature.shape[2] > 1
     torch.testing.assert_close(feature.mean((2, 3)), features["pooled_feat"].flatten(1), rtol=1e-4, atol=1e-5)
     assert not any(part._forward_hooks for part in net.modules())
+
+
+def test_replicas_of_dataparallel_do_not_see_each_others_maps() -> None:
+    layer = torch.nn.ReLU()
+    nets = [torch.nn.Sequential(layer._replicate_for_data_parallel()) for _ in range(2)]
+    with outputs(nets[0], ["0"]) as first, outputs(nets[1], ["0"]) as second:
+        for net, value in zip(nets, (1.0, 2.0), strict=True):
+            net(torch.tensor(value))
+    assert (first, second) == ({"0": 1.0}, {"0": 2.0})
 
 
 def test_a_teacher_that_does_not_return_its_last_map_is_refused() -> None:

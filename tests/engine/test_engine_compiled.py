@@ -100,6 +100,8 @@ class Notes(Silent):
     def note(self, line):
         self.lines.append(line)
 
+    about = note
+
 
 def trainer(*options):
     cfg = configure(None, [*RUN, "SOLVER.PRECISION", "fp32", *options])
@@ -199,6 +201,15 @@ def test_training_goes_through_a_wrapper_and_checkpoints_do_not():
     made = Trainer("wrapped", wrapper, plain.train_loader, [], plain.cfg, progress=Notes())
     made.step(batches[0], 1)
     assert calls == [1] and made.distiller is plain.distiller
+
+
+def test_of_several_gpus_of_dataparallel_the_first_is_used():
+    """The others' replicas would lose what they remember."""
+    plain, _ = trainer()
+    wrapper, notes = torch.nn.DataParallel(plain.distiller), Notes()
+    wrapper.device_ids = [0, 1]
+    Trainer("wrapped", wrapper, plain.train_loader, [], plain.cfg, progress=notes)
+    assert wrapper.device_ids == [0] and "torchrun trains on several" in notes.lines[0]
 
 
 def test_an_error_of_the_method_itself_is_the_cause():
