@@ -57,6 +57,7 @@ class ICC(Distiller):
         self.feature_name = node.FEATURE
         self.warmup_epochs = node.WARMUP
         self.settled = node.WARMUP + 1
+        self.weak = settings.weak(node)
         self.loss = loss_of(node, num_classes, dim)
         self.views: Callable[[Tensor, slice], Tensor] | None = None
         self.batch_index: Tensor | None = None  # for a host that passes no indices
@@ -122,10 +123,12 @@ class ICC(Distiller):
         return self.loss.figures()
 
     def warnings(self, metrics: dict[str, Any]) -> list[str]:
-        """The failure signatures that begin to show in an epoch's metrics, a line each."""
+        """The failure signatures that begin to show in an epoch's metrics, a line each; first of all a weak weight."""
+        first = metrics["epoch"] == 1
         if self.loss.off:
-            return [settings.PLAIN] if metrics["epoch"] == 1 else []
-        return [f"ICC, {line}" for line in self.signatures.see(metrics)]
+            return [settings.PLAIN] if first else []
+        told = [self.weak] if first and self.weak else []
+        return told + [f"ICC, {line}" for line in self.signatures.see(metrics)]
 
 
 def loss_of(node: CfgNode, num_classes: int, dim: int) -> ICCLoss:

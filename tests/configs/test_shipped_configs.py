@@ -57,7 +57,7 @@ def test_no_two_write_into_one_folder() -> None:
 def test_both_kinds_of_a_teacher_differ_in_the_recipe_alone(teacher: str) -> None:
     icc, plain = (configure(str(ROOT / kind / f"{teacher}.yaml")) for kind in ("icc", "vanilla"))
     assert (icc.DISTILLER.TYPE, plain.DISTILLER.TYPE) == ("ICC", "NONE")
-    assert icc.ICC.WEIGHT == 0.02
+    assert (icc.ICC.WEIGHT, icc.ICC.REDUCTION) == (0.1, "batch")
     assert icc.SOLVER.TRAINER == "icc" and plain.SOLVER.TRAINER == "base"
     for cfg in (icc, plain):
         cfg.defrost()

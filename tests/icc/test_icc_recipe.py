@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 
 import pytest
@@ -14,7 +15,7 @@ from mdistiller_icc.builtin.models import cifar_model_dict
 from mdistiller_icc.engine.generators import seed_everything
 from mdistiller_icc.errors import UserError
 from mdistiller_icc.icc import ICC
-from mdistiller_icc.icc.settings import PLAIN, SETTINGS
+from mdistiller_icc.icc.settings import PLAIN, SETTINGS, weak
 from mdistiller_icc.plugin import register
 from mdistiller_icc.run import configure
 from mdistiller_icc.settings import check
@@ -93,7 +94,7 @@ def test_every_positive_with_every_policy(positive, policy):
     losses = train(icc, dataset, epochs=2)
     told = icc.diagnostics()
     assert all(loss["loss_ce"] == loss["loss_ce"] for loss in losses)  # no NaN
-    assert told["icc/anchors"] > 0 and told["icc/passed"] > 0.5 and told["icc/weight"] == pytest.approx(0.02)
+    assert told["icc/anchors"] > 0 and told["icc/passed"] > 0.5 and told["icc/weight"] == pytest.approx(0.1)
     # an anchor against n negatives starts near log(1 + n) for features that are all alike
     assert 0 < told["icc/loss_intra"] < 2 * torch.tensor(5.0).log()
 
@@ -244,6 +245,7 @@ def test_gradnorm_gives_an_anchor_the_share_of_a_samples_cross_entropy(policy, p
     icc, _ = recipe(
         "ICC.WEIGHT_MODE", "gradnorm", "ICC.GRADNORM.SHARE", 0.3, "ICC.MARGIN", -1, "ICC.QUEUE.SIZE", 2,
         "ICC.POSITIVE", positive, "ICC.QUEUE.POLICY", policy, "ICC.SIMILARITY", similarity,
+        "ICC.REDUCTION", "anchors",
     )  # fmt: skip
     source = torch.Generator().manual_seed(0)
     target, index = torch.arange(24) % 3, torch.arange(24)
@@ -300,6 +302,22 @@ def test_a_teacher_that_would_never_be_icc_is_told():
     off, _ = recipe("ICC.WEIGHT", 0)
     ICC.check(config("ICC.WEIGHT", 0))  # one end of a sweep
     assert [off.warnings({"epoch": epoch}) for epoch in (1, 2)] == [[PLAIN], []]
+
+
+@pytest.mark.parametrize("options, told", [
+    ([], None),
+    (["ICC.WEIGHT", 0.02], "ICC.WEIGHT 0.02 is for ICC.REDUCTION anchors: .* at most 1/9, and the recipe does next to"),
+    (["ICC.WEIGHT", 0.02, "ICC.REDUCTION", "anchors"], None),
+    (["ICC.WEIGHT", 0.02, "ICC.QUEUE.POLICY", "slide"], None),
+    (["ICC.WEIGHT_MODE", "gradnorm"], "ICC.GRADNORM.SHARE 0.1 is for ICC.REDUCTION anchors"),
+    (["ICC.WEIGHT_MODE", "gradnorm", "ICC.GRADNORM.SHARE", 1.0], None),
+])  # fmt: skip
+def test_the_papers_weight_with_the_other_average_is_told_once(options, told):
+    line = weak(config(*options).ICC)
+    assert re.search(told, line) if told else line is None
+    icc, _ = recipe(*options)
+    figures = {"loss_ce": 1.0, "train_top1": 10.0} | icc.diagnostics()
+    assert [icc.warnings({"epoch": epoch} | figures) for epoch in (1, 2)] == [[line] if told else [], []]
 
 
 @pytest.mark.parametrize("feature, dim", [("pooled_feat", 64), ("logits", 10), ("feats.1", 16), ("preact_feats.3", 64)])
