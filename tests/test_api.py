@@ -302,13 +302,17 @@ class OnLogits(LogitDistiller):
 
 
 @pytest.mark.parametrize("method", [Weighted, OnLogits])
-def test_a_method_of_ones_own_names_its_node(teacher, method):
-    register().host.distiller_dict[method.node] = method  # as a file for the commands does, or not
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_method_of_ones_own_names_its_node(teacher, method, registered):
+    host = register(verbose=False).host
+    if registered:  # as a file for the commands does
+        host.distiller_dict[method.node] = method
     for value in (0.5, 0.25):
-        run = distill(teacher, Net(4), method, epochs=1, settings=SETTINGS | {f"{method.node}.WEIGHT": value})
+        settings = SETTINGS | {f"{method.node}.WEIGHT": value}
+        run = distill(teacher, Net(4), method, epochs=1, settings=settings, overwrite=True)
         assert run.record["method"] == method.node and run.record["method_config"]["WEIGHT"] == value
-    del register().host.distiller_dict[method.node]
-    assert distill(teacher, Net(4), method, epochs=1, settings=SETTINGS).record["method"] == method.node
+    for names in (host.distiller_dict, host.CFG):  # for whom comes after
+        del names[method.node]
 
 
 class Late(Mimic):
