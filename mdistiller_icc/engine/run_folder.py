@@ -198,14 +198,16 @@ class RunFolder:
         plain: dict[str, Any] = yaml.safe_load(self.cfg.dump())
         return plain
 
-    def check_configuration(self, before: dict[str, Any], done: int) -> None:
+    def check_configuration(self, before: dict[str, Any], done: int, teacher_kind: str | None) -> None:
         """Refuse to go on with a run that was begun with another configuration.
 
-        It may become longer if no epoch that it has trained would have been another then.
+        It may become longer if no epoch that it has trained would have been another then. The recipe of ICC teachers is
+        of these alone: its defaults have changed, and the runs of other methods go on.
 
         Args:
             before: the configuration.
             done: epochs that it has trained.
+            teacher_kind: which kind of teacher its method trains; see `Hooks`.
 
         Raises:
             UserError: naming the first key that differs.
@@ -213,6 +215,8 @@ class RunFolder:
         earlier, now = flat(before), flat(self.configuration())
         longer = now["SOLVER.EPOCHS"] > earlier.get("SOLVER.EPOCHS", math.inf)
         for key in sorted(earlier.keys() & now.keys()):  # a setting that one of them does not know had its default
+            if key.startswith("ICC.") and teacher_kind != "icc":
+                continue
             moved = key in FILES and earlier[key] and now[key]
             if earlier[key] != now[key] and not key.startswith(INCIDENTAL) and not moved:
                 why = ""

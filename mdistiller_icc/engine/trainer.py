@@ -336,7 +336,7 @@ class Trainer:
         path, state = ranks.from_first(lambda: newest(self.folder, self.progress.note))
         try:
             done = len(state["run"]["history"])
-            self.folder.check_configuration(state["run"]["config"], done)
+            self.folder.check_configuration(state["run"]["config"], done, self.distiller.teacher_kind)
             self._check_length(state["run"]["config"]["SOLVER"]["EPOCHS"], done)
             self.on_resume(state["run"]["kept"])
             own = self.distiller.state_dict()

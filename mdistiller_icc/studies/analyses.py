@@ -60,6 +60,8 @@ def _results(name: str, runs: Sequence[PlannedRun], share: float, folder: Path, 
         paths += _pareto(found, share, judged, folder, drawn)
     elif drawn:
         for key in dict.fromkeys(key for one in found for key in one.varied):
+            if len({str(one.varied[key]) for one in found if key in one.varied}) == 1:
+                continue  # it goes with what varies
             paths.append(curves.sensitivity(found, key, share, judged, folder / f"sensitivity_{key}.png"))
     for path in paths:
         print(path)

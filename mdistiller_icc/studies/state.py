@@ -10,6 +10,7 @@ from mdistiller_icc import data, run_lock
 from mdistiller_icc.config import read_yaml
 from mdistiller_icc.engine.run_folder import RunFolder
 from mdistiller_icc.errors import UserError
+from mdistiller_icc.plugin import register
 from mdistiller_icc.studies.plan import PlannedRun
 from mdistiller_icc.teachers import resolve
 
@@ -54,7 +55,8 @@ def state(run: PlannedRun) -> State:
         )
     status, epoch = record.get("status"), record.get("epoch")
     done: int | None = epoch if type(epoch) is int and 0 <= epoch <= run.cfg.SOLVER.EPOCHS else None
-    folder.check_configuration(config, done or 0)
+    method = register(verbose=False).host.distiller_dict.get(run.cfg.DISTILLER.TYPE)
+    folder.check_configuration(config, done or 0, getattr(method, "teacher_kind", None))
     if run_lock.held(folder.path):
         status = "running"
     elif status not in ("finished", "failed", "diverged"):

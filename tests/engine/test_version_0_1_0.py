@@ -59,6 +59,7 @@ def test_a_run_goes_on():
 
 def test_an_icc_run_does_not_go_on_with_another_similarity():
     options = [*OPTIONS, "DISTILLER.TYPE", "ICC", "SOLVER.TRAINER", "icc", "EXPERIMENT.NAME", "icc"]
+    options += ["ICC.WEIGHT", "0.02"]  # its default then
     for similarity in ("dot", "cosine"):
         with pytest.raises(UserError, match="latest: not a checkpoint of this run .*_extra_state"):
             run(configure(None, [*options, "ICC.SIMILARITY", similarity]), "teacher", resume=True, overwrite=True)
