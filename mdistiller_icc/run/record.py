@@ -96,8 +96,8 @@ class Record:
             given = "these" if data_set(node.TYPE).loaded else f"those in {node.ROOT}"
             raise UserError(f"{folder}: cannot be resumed: it was begun on other images than {given}")
         if self.loader != (before := kept.get("loader") or self.loader):
-            what = f"the images came from the loader {before} and come from {self.loader} now, for want of other memory"
-            self.trainer.progress.note(f"{what}: their augmentation is drawn otherwise, so it goes on with other views")
+            what = f"the loader was {before} and is {self.loader} now, by the memory that is free (DATASET.LOADER auto)"
+            self.trainer.progress.note(f"{what}: from here on the images are augmented by other random numbers")
         self.told["started"] = kept["started"] or self.told["started"]
         self._start(kept.get("start"))
         # What `auto` was where the run began, it stays elsewhere.

@@ -122,6 +122,11 @@ def test_where_latest_is_gone_the_checkpoint_before_serves_and_that_is_told(stop
     assert equal(stopped)
 
 
+def test_another_loader_is_told_for_it_draws_other_augmentations(stopped, monkeypatch):
+    monkeypatch.setattr("mdistiller_icc.data.loading.fits", lambda *_: False)  # there is less room than before
+    assert any(note.startswith("the loader was resident and is workers now") for note in stopped.go_on())
+
+
 def test_of_a_finished_run_the_best_serves(stopped):
     assert stopped.go_on() == []
     flip(stopped.folder / "latest", 1)

@@ -351,6 +351,23 @@ def test_somebody_elses_teacher_is_not_overwritten(begun):
         state(run)
 
 
+@pytest.mark.parametrize("kind", ["vanilla", "icc"])
+def test_the_recipe_of_icc_teachers_is_compared_for_them_alone(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    run = next(run for run in plan(table(), seeds=[0]) if run.name == f"resnet14_{kind},seed:0")
+    before = run.cfg.clone()
+    before.defrost()
+    before.ICC.WEIGHT = 0.02  # another default
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.yaml").write_text(before.dump())
+    (run.folder / "latest").touch()
+    if kind == "vanilla":
+        assert state(run).status == "begun"
+    else:
+        with pytest.raises(UserError, match="cannot be resumed with ICC.WEIGHT 0.1: it was begun with 0.02"):
+            state(run)
+
+
 STRAY = {
     "status": "finished", "dataset": "digits", "student": {"architecture": "resnet8"}, "device": "cpu", "teacher": None,
     "protocol": {"fraction": 1.0, "holdout": 0.0}, "num_train": 100, "epoch": 2, "seconds": 3.0, "method": "NONE",
