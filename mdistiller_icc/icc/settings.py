@@ -38,7 +38,7 @@ WITH_ANCHORS = {"fixed": 0.03, "gradnorm": 0.1}
 def weak(node: CfgNode) -> str | None:
     """A line on a weight that is meant for the mean over the anchors and stands with that over the batch.
 
-    There an anchor weighs 1/(n + 1) of it or less under ``clear``, so the recipe would do next to nothing.
+    There an anchor weighs 1/(n + 1) of it or less under ``clear``, so the recipe would do little.
     """
     key, weight = "ICC.WEIGHT", node.WEIGHT
     if node.WEIGHT_MODE == "gradnorm":
@@ -47,7 +47,7 @@ def weak(node: CfgNode) -> str | None:
         return None
     return (
         f"{key} {weight:g} is for ICC.REDUCTION anchors: over the batch an anchor weighs a fraction of that, "
-        f"at most 1/{node.QUEUE.SIZE + 1}, and the recipe does next to nothing"
+        f"at most 1/{node.QUEUE.SIZE + 1}, and the recipe does little"
     )
 
 

@@ -306,7 +306,7 @@ def test_a_teacher_that_would_never_be_icc_is_told():
 
 @pytest.mark.parametrize("options, told", [
     ([], None),
-    (["ICC.WEIGHT", 0.02], "ICC.WEIGHT 0.02 is for ICC.REDUCTION anchors: .* at most 1/9, and the recipe does next to"),
+    (["ICC.WEIGHT", 0.02], "ICC.WEIGHT 0.02 is for ICC.REDUCTION anchors: .* at most 1/9, and the recipe does little$"),
     (["ICC.WEIGHT", 0.02, "ICC.REDUCTION", "anchors"], None),
     (["ICC.WEIGHT", 0.02, "ICC.QUEUE.POLICY", "slide"], None),
     (["ICC.WEIGHT_MODE", "gradnorm"], "ICC.GRADNORM.SHARE 0.1 is for ICC.REDUCTION anchors"),
